@@ -205,13 +205,13 @@ def test_a_backup_in_the_store_of_the_run_is_not_typed(tmp_path: Path) -> None:
 )
 @mutant(
     "a restore replaces a map that no restore has written",
-    "_prepare",
+    "_check_which",
     swap("(folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK)", "(folder / PUTTING_BACK / PUT_BACK,)"),
     case="new-ids.jsonl",
 )
 @mutant(
     "a restore replaces memberships that no restore has written",
-    "_prepare",
+    "_check_which",
     swap("(folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK)", "(folder / NEW_IDS,)"),
     case="memberships/memberships.jsonl",
 )

@@ -365,7 +365,7 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
 
 @mutant(
     "a restore begins anew where its log is not found",
-    "_prepare",
+    "_check_which",
     swap("is_fresh(log_place(place))", "not progress.sent"),
 )
 @pytest.mark.parametrize("way", ["moved", "stored"])

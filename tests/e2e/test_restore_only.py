@@ -224,7 +224,7 @@ def printed(ran: Ran, begin: str = "  bulkdel restore") -> list[str]:
 
 @mutant(
     "a printed command restores what a later plan has named",
-    "Named.of",
+    "OnlyThese.of",
     swap("cls(max([*there, *used, 0]) + 1, texts)", "cls(1, texts)"),
 )
 def test_a_printed_command_restores_what_its_plan_has_shown(tmp_path: Path) -> None:

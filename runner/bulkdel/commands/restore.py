@@ -161,29 +161,12 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     settings, run = arguments.settings, arguments.run
     progress = read_log(log_place(run)).progress
     which = WhichRestore.of(arguments, progress)
-    begun, folder = which.begun, which.folder
-    to, place = folder / MADE_AGAIN, settings.run or folder
+    begun, to, place = which.begun, which.folder / MADE_AGAIN, settings.run or which.folder
     check_not_handed_over(progress, run)
-    if which.named is not None and progress.undo is not None and not progress.undo.is_restored:
-        of_job = options_of_run(progress.header.pinned["job"])
-        raise NotAcceptable(
-            f"{run}: a restore of all its rows has begun, and brings back these too. Nothing was created.\n"
-            f"{how_to_restore(progress, progress.undo, run, of_job)}"
-        )
     job, undo = _checked_jobs(arguments, progress)
     kept = progress.memberships
     copy = None if kept is None or settings.without_memberships else _copy_of(arguments, progress, kept)
-    if begun is not None and is_fresh(log_place(place)):
-        raise NotAcceptable(_begun_elsewhere(run, progress, begun))
-    if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
-        raise NotAcceptable(f"{run}: what it notes of the restore has no number of rows. Nothing was sent.")
-    if begun is None:
-        for path in (folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK):
-            if os.path.lexists(path):
-                raise NotAcceptable(
-                    f"{path}: is there, and a restore would replace it. No such restore has begun, so it is not from "
-                    "one. Nothing was created. Move it away, then run the same command again."
-                )
+    _check_which(which, progress, place)
     if begun is None:
         derived = derive(arguments, progress, job, undo, which, signals=signals)
     else:
@@ -217,6 +200,30 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
         undoes=undoes,
     )
     return _Found(which, progress, job, derived, copy, restoring)
+
+
+def _check_which(which: WhichRestore, progress: Progress, place: Path) -> None:
+    """Refuse a restore that has begun elsewhere, or beside one of all, and files that it would replace.
+
+    place: of its run. Raises NotAcceptable.
+    """
+    run, begun, folder = which.run, which.begun, which.folder
+    if which.named is not None and progress.undo is not None and not progress.undo.is_restored:
+        of_job = options_of_run(progress.header.pinned["job"])
+        raise NotAcceptable(
+            f"{run}: a restore of all its rows has begun, and brings back these too. Nothing was created.\n"
+            f"{how_to_restore(progress, progress.undo, run, of_job)}"
+        )
+    if begun is not None and is_fresh(log_place(place)):
+        raise NotAcceptable(_begun_elsewhere(run, progress, begun))
+    if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
+        raise NotAcceptable(f"{run}: what it notes of the restore has no number of rows. Nothing was sent.")
+    for path in (folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK) if begun is None else ():
+        if os.path.lexists(path):
+            raise NotAcceptable(
+                f"{path}: is there, and a restore would replace it. No such restore has begun, so it is not from one. "
+                "Nothing was created. Move it away, then run the same command again."
+            )
 
 
 def _begun_elsewhere(run: Path, progress: Progress, begun: Annotation) -> str:

@@ -80,14 +80,14 @@ class RestoreArguments:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class OnlyThese:
     """What --only names. number: of the file with these texts in the place of the run, which may not be there yet."""
 
     number: int
     texts: tuple[str, ...]
 
     @classmethod
-    def of(cls, arguments: RestoreArguments, progress: Progress) -> Named | None:
+    def of(cls, arguments: RestoreArguments, progress: Progress) -> OnlyThese | None:
         """None without --only. Raises NotAcceptable for a file that cannot be read."""
         if (texts := _texts(arguments)) is None:
             return None
@@ -109,7 +109,7 @@ class WhichRestore:
 
     run: Path
     number: int
-    named: Named | None
+    named: OnlyThese | None
     begun: Annotation | None
 
     @classmethod
@@ -118,7 +118,7 @@ class WhichRestore:
 
         Raises NotAcceptable.
         """
-        named, begun = Named.of(arguments, progress), progress.undo
+        named, begun = OnlyThese.of(arguments, progress), progress.undo
         if named is not None:
             same = [each for each in progress.restores.values() if each.facts.get("only") == named.number]
             begun = next((each for each in same if not (each.is_restored and each.lost)), None)
@@ -136,13 +136,7 @@ class WhichRestore:
 
 
 def derive(
-    arguments: RestoreArguments,
-    progress: Progress,
-    job: Job,
-    undo: Job,
-    which: WhichRestore,
-    *,
-    signals: Signals,
+    arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, which: WhichRestore, *, signals: Signals
 ) -> Derived:
     """Write the derived export, and the file with what --only names. The lock of the log is held.
 
@@ -199,7 +193,7 @@ def derive(
 
 
 def _choice_of(
-    named: Named | None, job: Job, target: Target
+    named: OnlyThese | None, job: Job, target: Target
 ) -> tuple[Choice, Callable[[Mapping[str, Any], bytes], object]]:
     """What compares --only with the ids of a record, of every type; and what shows it each record of the backup."""
     types = {name: target.look_ups(id_type, full=True) for name, id_type in job.id_types.items()}
@@ -292,7 +286,7 @@ def _texts_in(path: Path) -> list[str]:
         return []
 
 
-def _keep_texts(named: Named, run: Path) -> None:
+def _keep_texts(named: OnlyThese, run: Path) -> None:
     """Write what --only names: no log and no printed command has it. Raises FileFailed."""
     to = only_file(run, named.number)
     try:
