@@ -418,3 +418,17 @@ def test_when_the_latest_outcome_was_written() -> None:
     start: list[Entry] = [recorded.header(ROWS), Session("start", AT, "")]
     assert fold(start).settled_at is None
     assert fold([*start, *outcomes]).settled_at == Instant("2026-03-01T12:03:00Z", 1)
+
+
+def test_what_the_restores_of_a_run_say() -> None:
+    """A restore of some rows leaves the run open; what was refused or is unknown did not come back."""
+    none = fold([recorded.header(5)])
+    assert (none.restores, none.back, none.undo) == ({}, {}, None)
+    some = {"state": "ended", "number": 1, "only": 1, "restored": 2, "remaining": 0, "refused": 1, "unknown": 1}
+    whole = {"state": "begun", "number": 2}
+    notes = ({**some, "state": "begun", "restored": 0}, some, whole)
+    progress = fold([recorded.header(5), *(Annotation("undo", AT, "", facts) for facts in notes)])
+    assert [(each.facts["number"], each.lost) for each in progress.restores.values()] == [(1, 2), (2, 0)]
+    assert progress.back == {1: 2}
+    assert progress.undo is not None
+    assert progress.undo.facts == whole
