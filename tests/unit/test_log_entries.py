@@ -56,6 +56,7 @@ from tests.recorded import AT, NONCE, encode_line
 # orjson refuses lone surrogates, as JSON does. The reader gives the escape of a line feed: test_forged_log.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12)
 COUNT = st.integers(0, 2**53)
+PATH = TEXT.filter(lambda text: "\0" not in text)
 JSON = st.recursive(st.none() | st.booleans() | COUNT | TEXT, lambda of: st.lists(of) | st.dictionaries(TEXT, of))
 OBJECT = st.dictionaries(TEXT, JSON, max_size=3)
 TIME = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC)).map(datetime.isoformat)  # noqa: DTZ001
@@ -99,7 +100,7 @@ CHANGES: dict[Changed, st.SearchStrategy[Any]] = {
 }
 SHA256 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 HEADERS = st.builds(
-    *(Header, TEXT, st.uuids().map(str), TIME, PINNED, TEXT, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
+    *(Header, TEXT, st.uuids().map(str), TIME, PINNED, PATH, NAMES, COUNTS, st.none() | OBJECT, OBJECT),
     input=st.builds(InputPins, SHA256, SHA256),
     names=NAMES,
     parameters=st.dictionaries(TEXT, PARAMETER, max_size=3),
@@ -122,7 +123,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     ),
     st.builds(Skipped, st.sampled_from(SKIPS), RANGES),
     st.builds(Released, RANGES),
-    st.builds(MembershipsSaved, TIME, TEXT, COUNT, COUNT, COUNT, COUNT, COUNT),
+    st.builds(MembershipsSaved, TIME, PATH, COUNT, COUNT, COUNT, COUNT, COUNT),
     st.builds(Session, st.sampled_from(["start", "stop"]), TIME, TEXT, FACTS),
     *(
         st.builds(Change, TIME, st.just(what), values, st.sampled_from(ChangedBy), st.none() | TEXT, st.none() | OBJECT)
