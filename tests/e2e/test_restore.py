@@ -366,7 +366,7 @@ def test_stopped_in_the_middle(tmp_path: Path) -> None:
 @mutant(
     "a restore begins anew where its log is not found",
     "_check_which",
-    swap("is_fresh(log_place(place))", "not progress.sent"),
+    swap("is_fresh(log_place(place))", "not (progress.sent or place.name)"),
 )
 @pytest.mark.parametrize("way", ["moved", "stored"])
 def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
