@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from bulkdel.core.log_entries import Header, Intent, Outcome, stamp
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.run_state import Progress
-from bulkdel.export import Parsed, ReadOptions, open_export, preflight
+from bulkdel.export import Export, ReadOptions, open_export, preflight
 from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.input.run_input import NewInput
 from bulkdel.job import TargetOptions, load_job
@@ -72,20 +73,26 @@ def reading(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in exports.FORMATS:
         with open_export(str(exports.write(folder, name, ROWS).path)) as export:
-            spool = Spool.unnamed(folder)
-            new = NewInput(spool, str(folder))
-
-            def take(parsed: Parsed, new: NewInput = new) -> None:
-                new.add(parsed.for_input())
-
-            check = partial(preflight, export, OPTIONS, rng=random.Random(0), to=take)
-            found[f"preflight {name}"] = cpu_s(check)
-            new.finish()
-            found[f"read {name}"] = cpu_s(lambda: drain(new.rows.rows()))  # noqa: B023 - called before the next turn
-            if name == "objects":
-                found |= _feeding(list(new.rows.rows()))
-            spool.close()
+            found[f"preflight {name}"] = cpu_s(partial(_check, export, folder))
+            with closing(Spool.unnamed(folder)) as spool:
+                rows = _into_input(export, spool, folder).rows
+                found[f"read {name}"] = cpu_s(lambda: drain(rows.rows()))  # noqa: B023 - called before the next turn
+                if name == "objects":
+                    found |= _feeding(list(rows.rows()))
     return found
+
+
+def _check(export: Export, folder: Path) -> None:
+    with closing(Spool.unnamed(folder)) as spool:
+        _into_input(export, spool, folder)
+
+
+def _into_input(export: Export, spool: Spool, folder: Path) -> NewInput:
+    """The input of an export, written as the preflight of a run does it."""
+    new = NewInput(spool, str(folder))
+    preflight(export, OPTIONS, rng=random.Random(0), to=lambda parsed: new.add(parsed.for_input()))
+    new.finish()
+    return new
 
 
 def _feeding(batches: list[Rows]) -> dict[str, float]:
