@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Literal
@@ -187,6 +188,11 @@ def summary(text: str) -> None:
 def has_terminal() -> bool:
     """Whether a person reads both streams, and nothing keeps them."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+
+
+def columns() -> int | None:
+    """The width of the terminal in characters; None where `has_terminal` is false."""
+    return shutil.get_terminal_size().columns if has_terminal() else None
 
 
 def detach_stdio() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time as clocks
 from contextlib import suppress
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from bulkdel.core.schedule import Schedule, schedule_of
 from bulkdel.errors import UsageError
@@ -14,6 +14,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|min|h|d)?")
 _UNITS_S = {"ms": 0.001, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY = re.compile(r"(\d{4}|\d{1,2})\s*([./-])\s*(\d{1,2})\s*\2\s*(\d{4}|\d{1,2})", re.ASCII)
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?")
 
 YEAR_DAYS = 366
@@ -51,7 +52,23 @@ def date_of(option: str, text: str, other: str = "") -> datetime:
         at = datetime.fromisoformat(f"{stripped}T00:00Z" if _DATE.fullmatch(stripped) else stripped)
         if at.tzinfo is not None:
             return at.astimezone(UTC)
+    if readings := _readings_of_day(stripped):
+        which = "if that day is meant" if len(readings) == 1 else "whichever is meant"
+        raise UsageError(f"{option} {text!r}: write {' or '.join(map(str, readings))}, {which}")
     raise UsageError(f"{option} {text!r}: write 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00{other}")
+
+
+def _readings_of_day(text: str) -> list[date]:
+    """The days that a date in another form may mean: 31.08.2026 is one day, 08/09/2026 may be two."""
+    if (found := _DAY.fullmatch(text)) is None:
+        return []
+    first, separator, second, third = int(found[1]), found[2], int(found[3]), int(found[4])
+    orders = [(first, second, third)] if len(found[1]) > 2 else [(third, second, first), (third, first, second)]  # noqa: PLR2004 - a year
+    days = list[date]()
+    for order in orders[:1] if separator == "." else orders:
+        with suppress(ValueError):
+            days.append(date(order[0] + (2000 if order[0] < 100 else 0), *order[1:]))  # noqa: PLR2004 - two digits
+    return sorted({*days})
 
 
 def is_time_of_day(text: str) -> bool:
@@ -89,12 +106,12 @@ def schedule_at(option: str, text: str, now: datetime) -> Schedule:
     except ValueError as error:
         raise UsageError(f"{option} {text!r}: {error}") from None
     changes, today = set(schedule.changes), now.astimezone().date()
-    for date in (today + timedelta(days=n) for n in range(YEAR_DAYS)):
-        for minute in sorted(minute for day, minute in changes if day == date.weekday()):
-            at = datetime.combine(date, time(minute // 60, minute % 60))
+    for on in (today + timedelta(days=n) for n in range(YEAR_DAYS)):
+        for minute in sorted(minute for day, minute in changes if day == on.weekday()):
+            at = datetime.combine(on, time(minute // 60, minute % 60))
             if len(_readings_of_local(at)) > 1:
                 raise UsageError(
-                    f"{option} {text!r}: the clocks change on {date} about {at:%H:%M} ({zone_of(now)}), so that "
+                    f"{option} {text!r}: the clocks change on {on} about {at:%H:%M} ({zone_of(now)}), so that "
                     "time is skipped or comes twice. Write another time"
                 )
     return schedule

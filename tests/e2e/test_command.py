@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import resource
 import shlex
+import struct
+import termios
 import threading
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -99,9 +103,41 @@ def test_typed_on_a_terminal(typed: bytes, code: int, tmp_path: Path) -> None:
         os.close(ours)
         assert ran.code == code, ran.err
         assert POOL in ran.err
-        assert "Type the number of ids (2000)" in ran.err
+        assert "Type the number of ids to delete to go on, anything else to stop:\n" in ran.err
         assert it.served.pool.deleted == (2_000 if code == 0 else 0)
         assert it.log.exists() == (code == 0)
+
+
+def test_the_question_stands_below_what_it_is_about(tmp_path: Path) -> None:
+    """On a terminal of 80 columns and 24 lines, all that is compared before the confirmation can be seen with it."""
+    keep = write_objects(tmp_path / "keep.jsonl", IDS[:300])
+    with case(tmp_path, IDS) as it:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        words = ("run", "delete-users", it.export, "--host", it.served.url, "--exclude", keep, "--backup")
+        guards = ("--not-after", "23:59", "--spare", "active-since=2020-01-01", "--only-status", "Activated")
+        process = start(*words, *guards, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        while not shown.rstrip().endswith(b"anything else to stop:"):
+            shown += os.read(ours, 65_536)
+        os.write(ours, b"no\n")
+        with suppress(OSError):  # the end of a terminal
+            while os.read(ours, 65_536):
+                pass
+        os.close(ours)
+        assert process.wait() == 2
+    lines = shown.decode().replace("\r", "").rstrip().split("\n")[-23:]
+    assert [line for line in lines if len(line) > 80 and " " in line[13:]] == [], lines
+    for expected in (
+        f"  host       {it.served.url}",
+        f"  pool       {POOL}",
+        "  to delete  up to 1,700 ids in 68 requests",
+        "  protected  300 of 300 ids to keep are in the export, so 300 rows are left out",
+        "  spared     each user that signed in at 2020-01-01 or later",
+        "  not after  ",
+    ):
+        assert [line for line in lines if line.startswith(expected)], (expected, lines)
 
 
 def test_plan_deletes_nothing(tmp_path: Path) -> None:

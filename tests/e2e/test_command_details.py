@@ -55,7 +55,7 @@ def test_exclude_lists_add_up(tmp_path: Path) -> None:
         ran = it.run("--limit", 20, env=env)
         assert ran.code == 0, ran.err
         for file in keep:
-            assert ran.err.count(f"5 ids in {file}") == 1
+            assert ran.err.count(f"5 ids to keep in {file}") == 1
         ran = it.run(env=env)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 40, "excluded": 20}

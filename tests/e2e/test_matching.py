@@ -54,7 +54,7 @@ def test_a_protected_number_is_kept_however_it_is_written(kept: str, tmp_path: P
         done = run(it, len(OTHERS), "--exclude", keep)
         told = " ".join(done.err.split())
         only = "4 of them only because they may be the same phone"
-        assert f"1 of these ids may be in the export, so 5 rows are left out, {only}" in told, told
+        assert f"1 of 2 ids to keep may be in the export, so 5 rows are left out, {only}" in told, told
         assert (done.code, done.counts()) == (0, {"deleted": len(OTHERS), "excluded": len(FORMS)}), done
         assert it.effects([KEPT, *OTHERS], "phone") == [0] + [1] * len(OTHERS)
         assert it.served.ledger.sent(KEPT, "phone") == 0

@@ -591,7 +591,7 @@ def test_a_run_that_goes_on_before_its_restore_is_confirmed(tmp_path: Path) -> N
             words = [word for word in it.restoring(40) if word not in {"--confirm", 40, "--pool", POOL}]
             process = start(*words, stdin=theirs)
             assert process.stderr is not None
-            assert any(line.startswith(b"Type the number of ids (40)") for line in process.stderr)
+            assert any(line.startswith(b"Type the number of ids to ") for line in process.stderr)
             it.delete()
             os.write(ours, b"40\n")
             ran = finish(process)

@@ -250,7 +250,7 @@ def test_the_question_says_how_many_at_most(tmp_path: Path) -> None:
         ran = finish(process)
         os.close(ours)
         assert (ran.code, it.served.ledger.deleted) == (0, 0), ran.err
-        assert "Up to 60 ids will be deleted from pool" in ran.err
+        assert "  to delete  up to 60 ids in " in ran.err
 
 
 @mutant(

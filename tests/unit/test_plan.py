@@ -180,6 +180,40 @@ def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path
     assert str(plan.run) in told["run"]
 
 
+def test_what_is_compared_before_the_confirmation_stands_last(stack: ExitStack, tmp_path: Path) -> None:
+    plan = planned(stack, tmp_path, [*IDS, IDS[0]], limit=7, not_after="06:00", only_status=["Suspended"])
+    lines = plan_lines(replace(plan, server=SampleCheck("p1", 4, found("Activated", "Suspended", None, None))))
+    names = [line[2:13].strip() for line in lines if line[2] != " "]
+    assert names[-7:] == ["host", "pool", "export", "to delete", "spared", "not after", "limit"]
+    assert not {"job", "key", "id type", "rows", "run", "backup", "sample"} & {*names[-7:]}
+
+
+def test_a_line_is_wrapped_between_words(stack: ExitStack, tmp_path: Path) -> None:
+    plan = planned(stack, tmp_path, exclude=(), id_field="id")
+    wide, narrow = plan_lines(plan), plan_lines(plan, 60)
+    assert plan_lines(plan, 30) == wide, "there is no room for the texts"
+    assert max(map(len, wide)) > 60
+    assert "".join(wide).replace(" ", "") == "".join(narrow).replace(" ", "")
+    assert [line for line in narrow if len(line) > 60 and " " in line[13:]] == []
+    assert all(line.startswith("             ") or line[2] != " " for line in narrow)
+
+
+@pytest.mark.parametrize(
+    ("spared", "ids", "told"),
+    [
+        (0, 5_000, "0 of 200 in the sample"),
+        (19, 5_000, "19 of 200 in the sample, so about 480 of all"),
+        (200, 123_456, "200 of 200 in the sample, so about 120,000 of all"),
+        (19, 200, "19 of 200 in the sample"),
+    ],
+)
+def test_how_many_of_all_ids_a_guard_spares(stack: ExitStack, tmp_path: Path, spared: int, ids: int, told: str) -> None:
+    accounts = found(*["Suspended"] * (200 - spared), *["Activated"] * spared)
+    plan = planned(stack, tmp_path, [f"{i:024x}" for i in range(ids)], only_status=["Suspended"])
+    lines = plan_lines(replace(plan, server=SampleCheck("p1", 200, accounts)))
+    assert [line for line in lines if line.endswith(f"(--only-status): {told}")], lines
+
+
 def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) -> None:
     plan = planned(stack, tmp_path, rate=0.0, chunk_size=7, id_field="id")
     text = "\n".join(plan_lines(plan))

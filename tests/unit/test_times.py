@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.errors import UsageError
-from bulkdel.times import seconds_of, until_of
+from bulkdel.times import date_of, seconds_of, until_of
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,28 @@ def test_what_is_no_duration(text: str) -> None:
 def test_every_plain_number_is_a_duration(number: str, unit: str) -> None:
     factor = {"": 1, "s": 1, "m": 60, "h": 3600, "ms": 0.001}[unit]
     assert seconds_of(number + unit) == pytest.approx(float(number) * factor)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("31.08.2026", "2026-08-31, if that day is meant"),
+        ("31. 8. 26", "2026-08-31, if that day is meant"),
+        ("08.09.2026", "2026-09-08, if that day is meant"),
+        ("08/09/2026", "2026-08-09 or 2026-09-08, whichever is meant"),
+        ("9-9-2026", "2026-09-09, if that day is meant"),
+        ("13/09/2026", "2026-09-13, if that day is meant"),
+        ("2026-8-3", "2026-08-03, if that day is meant"),
+        ("2026/08/31", "2026-08-31, if that day is meant"),
+        ("32.08.2026", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age"),
+        ("yesterday", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age"),
+        ("31.08-2026", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age"),
+    ],
+)
+def test_a_date_in_another_form_is_answered_with_what_it_may_mean(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        date_of("--spare active-since", text, ", or an age")
+    assert str(refused.value) == f"--spare active-since {text!r}: write {told}"
 
 
 # ── --not-after ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -490,7 +490,7 @@ class Night:
         rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
         total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
         say(f"\n{total} will be sent: {due_words(due)}.", "question")
-        if (typed := await line_typed("number of ids", str(left_ids))) != str(left_ids):
+        if (typed := await line_typed("number of ids")) != str(left_ids):
             line = self._line_to_confirm(planned, to_confirm, log)
             raise NotConfirmed(
                 f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "

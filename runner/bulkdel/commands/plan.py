@@ -30,7 +30,7 @@ from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, Usag
 from bulkdel.format import printable
 from bulkdel.http.client import connect_in
 from bulkdel.options import CONFIRMING
-from bulkdel.output import result, result_line
+from bulkdel.output import columns, result, result_line
 from bulkdel.place.opening import log_place
 from bulkdel.safety.checks import check_arguments, sample_trouble
 from bulkdel.safety.export_reading import ReadingProgress
@@ -70,7 +70,7 @@ def plan(arguments: RunArguments) -> int:
         if arguments.settings.json:
             result(json.dumps(values if written is None else {**values, **written.to_json()}))
         elif written is not None:
-            for line in (*plan_lines(found), *written.lines()):
+            for line in (*plan_lines(found, columns()), *written.lines()):
                 result_line(line)
         else:
             _show(found)
@@ -90,7 +90,7 @@ async def _shown(step: Callable[[], RunPlan], reading: ReadingProgress, settings
 
 
 def _show(found: RunPlan) -> None:
-    for line in plan_lines(found):
+    for line in plan_lines(found, columns()):
         result_line(line)
     if found.ids == 0:
         result(f"There is nothing to {found.words.verb}.")

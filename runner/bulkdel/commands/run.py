@@ -39,7 +39,7 @@ from bulkdel.live.page.run_on_page import on_page
 from bulkdel.live.sources import steerable
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
-from bulkdel.output import say, say_values, stderr_log
+from bulkdel.output import columns, say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.as_planned import run_otherwise
 from bulkdel.safety.checks import check_sample
@@ -125,7 +125,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
             say(f"This run is complete already; nothing was sent.{text}", "complete_already")
         else:
             if not plan.complete:
-                say("\n".join(plan_lines(plan)), "plan", private=True, plan=values_in(plan, In.JSON))
+                say("\n".join(plan_lines(plan, columns())), "plan", private=True, plan=values_in(plan, In.JSON))
             if plan.ids == 0:
                 say(f"There is nothing to {plan.words.verb}.", "nothing_to_do")
             await _confirm(opened, plan)
@@ -178,13 +178,13 @@ async def _confirm(opened: Run, plan: RunPlan) -> None:
     if due is None or sys.stdin is None or not sys.stdin.isatty():
         return  # `start` refuses a run that has to be confirmed
     check_sample(plan)
-    where = "from" if plan.arguments.job.target_state.absence_reaches else "in"
-    up_to = "Up to " if plan.guards else ""
-    ids = counted(plan.remaining, "id") + ("" if plan.remaining == plan.ids else f", which remain of {plan.ids:,},")
-    say(f"\n{up_to}{ids} will be {plan.words.done} {where} pool {plan.pool}: {due}.", "question")
-    asked = {"number of ids": str(plan.remaining), "name of the host, which the config protects": word}
+    say(f"\nNothing is {plan.words.done} before you confirm this plan: {due}.", "question")
+    asked = {
+        f"number of ids to {plan.words.verb}": str(plan.remaining),
+        "name of the host, which the config protects,": word,
+    }
     for noun, wanted in asked.items():
-        if wanted is not None and (typed := await line_typed(noun, wanted)) != wanted:
+        if wanted is not None and (typed := await line_typed(noun)) != wanted:
             raise NotConfirmed(
                 f"not confirmed: {typed!r} is not {wanted}. {plan.words.nothing}. To confirm without a question"
                 f"{of_all_ids(plan)}:\n  {plan.confirming_line}"
@@ -192,9 +192,9 @@ async def _confirm(opened: Run, plan: RunPlan) -> None:
     await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.TYPED)
 
 
-async def line_typed(noun: str, wanted: str) -> str:
+async def line_typed(noun: str) -> str:
     """Ask for a line on the terminal. The wait does not block the loop, so a signal ends it."""
-    say(f"Type the {noun} ({wanted}) to go on, anything else to stop:", "question")
+    say(f"Type the {noun} to go on, anything else to stop:", "question")
     loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
     readable = asyncio.Event()
     loop.add_reader(terminal, readable.set)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Flag, auto
 from pathlib import Path
+from textwrap import TextWrapper
 from typing import Any
 
 from bulkdel.core.address import shown_address
@@ -48,6 +49,9 @@ PINNED = In.HEADER | In.DIGEST | In.APPROVED
 READ = In.READ | In.DIGEST | In.APPROVED
 ONLY_LINES = In(0)
 
+TEXT_MIN = 20
+"""Lines are not wrapped where a terminal has less room than this for their text."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanFact:
@@ -56,7 +60,8 @@ class PlanFact:
     name: of its member. where: the descriptions that have it. Two facts may share a name when no description has both.
     of: its value, as JSON, from the plan. asked: the same from the arguments, where it is known before a file is
     opened. lines: what people read of it, as names and texts; it may have ids.
-    group: the member of the file of a plan that it stands in. rare: left out where it is None.
+    group: the member of the file of a plan that it stands in. rare: left out where it is None. last: its lines stand
+    below those of the other facts, above the question on a terminal of 24 lines.
     """
 
     name: str
@@ -66,6 +71,7 @@ class PlanFact:
     lines: Callable[[RunPlan], words.Lines] | None = None
     group: str = ""
     rare: bool = False
+    last: bool = False
 
     def value(self, plan: RunPlan) -> Any:
         """Its value in this plan, as JSON."""
@@ -104,11 +110,26 @@ def known_first(arguments: RunArguments) -> dict[str, Any]:
     return {fact.name: fact.asked(arguments) for fact in FACTS if fact.asked is not None and fact.where & In.APPROVED}
 
 
-def plan_lines(plan: RunPlan) -> list[str]:
-    """The plan as lines."""
-    lines = [line for fact in FACTS if fact.lines is not None for line in fact.lines(plan)]
+def plan_lines(plan: RunPlan, columns: int | None = None) -> list[str]:
+    """The plan as lines. columns: the width of a terminal; longer lines are wrapped between words."""
+    ordered = sorted(FACTS, key=lambda fact: fact.last)
+    lines = [line for fact in ordered if fact.lines is not None for line in fact.lines(plan)]
     width = max(len(name) for name, _ in lines)
-    return [f"  {name:<{width}}  {text}" for name, text in lines]
+    return [line for name, text in lines for line in _wrapped(f"  {name:<{width}}  ", text, columns)]
+
+
+def _wrapped(name: str, text: str, columns: int | None) -> list[str]:
+    if columns is None or len(name) + len(text) <= columns or columns < len(name) + TEXT_MIN:
+        return [name + text]
+    return TextWrapper(
+        columns,
+        initial_indent=name,
+        subsequent_indent=" " * len(name),
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).wrap(text)
 
 
 def _grouped(plan: RunPlan, where: In) -> dict[str, Any]:
@@ -243,7 +264,9 @@ def _of_options(name: str) -> PlanFact:
     return PlanFact(name, READ | In.JSON, lambda plan: getattr(plan.export.options, name), group="export")
 
 
-def _count(name: str, more: In = ONLY_LINES, lines: Callable[[RunPlan], words.Lines] | None = None) -> PlanFact:
+def _count(
+    name: str, more: In = ONLY_LINES, lines: Callable[[RunPlan], words.Lines] | None = None, *, last: bool = False
+) -> PlanFact:
     """How many rows the preflight has found."""
     return PlanFact(
         name,
@@ -251,6 +274,7 @@ def _count(name: str, more: In = ONLY_LINES, lines: Callable[[RunPlan], words.Li
         lambda plan: plan.export.counts[name],
         group="numbers",
         lines=lines,
+        last=last,
     )
 
 
@@ -266,11 +290,11 @@ FACTS = (
     PlanFact("table", In.HEADER | In.DIGEST, lambda plan: dict(plan.arguments.job.pinned) or None, rare=True),
     PlanFact("verdicts", In.DIGEST, lambda plan: dict(plan.arguments.job.verdicts)),
     PlanFact("table", In.APPROVED, lambda plan: {**plan.arguments.job.pinned, **plan.arguments.job.verdicts}),
-    PlanFact("host", PINNED | In.JSON, lambda plan: plan.target.pinned_host, lines=words.host),
+    PlanFact("host", PINNED | In.JSON, lambda plan: plan.target.pinned_host, lines=words.host, last=True),
     PlanFact("confirm_host", In.JSON | In.APPROVED, lambda plan: plan.host_word),
-    PlanFact("pool", PINNED | In.JSON, words.known_pool, lines=words.pool),
+    PlanFact("pool", PINNED | In.JSON, words.known_pool, lines=words.pool, last=True),
     PlanFact("key", In.JSON, lambda plan: plan.target.key, lines=words.key),
-    PlanFact("export", In.JSON, lambda plan: printable(plan.export.path), lines=words.export),
+    PlanFact("export", In.JSON, lambda plan: printable(plan.export.path), lines=words.export, last=True),
     PlanFact("name", In.FOUND, lambda plan: printable(shown_address(plan.arguments.export)), group="export"),
     PlanFact(
         "object", In.JSON | In.FOUND, lambda plan: _object(plan.export.source), lines=words.version, group="export"
@@ -291,7 +315,7 @@ FACTS = (
     ),
     PlanFact("id_reusable", In.JSON, lambda plan: plan.id_type.reusable),
     _count("rows", lines=words.rows),
-    _count("ids", In.DIGEST, words.size_of_the_work),
+    _count("ids", In.DIGEST, words.size_of_the_work, last=True),
     _count("duplicate"),
     _count("excluded"),
     _count("invalid"),
@@ -307,14 +331,14 @@ FACTS = (
     PlanFact("in_doubt", In.DIGEST, asked=lambda run: run.settings.in_doubt),
     PlanFact("allow_absent", In.DIGEST, asked=lambda run: run.settings.allow_absent),
     PlanFact("max_refused", In.PAGE | In.DIGEST, asked=lambda run: run.settings.max_refused),
-    PlanFact("exclude", In.JSON | In.APPROVED, _exclude, lines=words.protected),
+    PlanFact("exclude", In.JSON | In.APPROVED, _exclude, lines=words.exclude_files),
     PlanFact("exclude", In.DIGEST, lambda plan: sorted(file.key for file in plan.excluded)),
     PlanFact("exclude_looked_up", In.JSON, _looked_up),
-    PlanFact("exclude_met", In.JSON, lambda plan: plan.export.met),
+    PlanFact("exclude_met", In.JSON, lambda plan: plan.export.met, lines=words.protected, last=True),
     PlanFact("exclude_perhaps", In.JSON, lambda plan: plan.export.perhaps),
     PlanFact("own_user_protected", In.JSON, lambda plan: plan.server.owner),
     PlanFact("administrator_protected", In.JSON, lambda plan: bool(plan.server.administrator)),
-    PlanFact("guards", In.JSON | In.DIGEST, lambda plan: plan.guards.to_json(), lines=words.guards),
+    PlanFact("guards", In.JSON | In.DIGEST, lambda plan: plan.guards.to_json(), lines=words.guards, last=True),
     PlanFact("guards", In.APPROVED, asked=lambda run: guard_options(run.settings.guards)),
     PlanFact("options", In.APPROVED, asked=_options),
     PlanFact("run", In.JSON, lambda plan: printable(plan.run), lines=words.run_place),
@@ -339,9 +363,10 @@ FACTS = (
         In.JSON | In.APPROVED,
         lambda plan: None if plan.until is None else plan.until.isoformat(),
         lines=words.not_after,
+        last=True,
     ),
     PlanFact("schedule", In.PAGE, asked=lambda run: run.settings.schedule, lines=words.schedule),
-    PlanFact("limit", In.JSON | In.DIGEST, asked=lambda run: run.settings.limit, lines=words.limit),
+    PlanFact("limit", In.JSON | In.DIGEST, asked=lambda run: run.settings.limit, lines=words.limit, last=True),
     PlanFact("going_on", In.FOUND, _going_on, lines=words.going_on),
     PlanFact("digest", In.JSON | In.APPROVED, plan_digest),
     PlanFact("complete", In.JSON, lambda plan: plan.complete),
@@ -352,4 +377,4 @@ FACTS = (
     PlanFact("trouble", In.JSON, _trouble),
     PlanFact("command", In.JSON, _command),
 )
-"""Every fact, in the order of the lines."""
+"""Every fact, in the order of the lines; those that are `last` follow the others."""

@@ -118,14 +118,13 @@ def size_of_the_work(plan: RunPlan) -> Lines:
     yield f"to {plan.words.verb}", text
 
 
-def protected(plan: RunPlan) -> Lines:
-    """Yield the protected ids, one line for each source, with their number in the export."""
-    found, rows = plan.export.preflight, plan.export.counts["excluded"]
+def exclude_files(plan: RunPlan) -> Lines:
+    """Yield the ids to keep, one line for each source."""
     for file in plan.excluded:
         column = f", sheet {file.sheet_read!r}" if file.sheet_read is not None else ""
         column += f", column {file.column!r}" if file.column is not None else ""
         kind = f", each {file.id_type} looked up" if file.looked_up else ""
-        yield "protected", f"{counted(file.ids, 'id')} in {file.path}{column}{kind}"
+        yield "exclude", f"{counted(file.ids, 'id')} to keep in {file.path}{column}{kind}"
         if file.sheets_hidden is not None:
             yield "note", f"{file.path}: hidden and not read: {file.sheets_hidden}"
         if file.taken is not None:
@@ -137,12 +136,19 @@ def protected(plan: RunPlan) -> Lines:
             what = "with a space, a comma, a quote, a comment or a mark of a list"
             yield "note", f"{file.path}: {counted(file.unusual, 'line')} {what}; each is taken whole as one id to keep"
     yield from _looked_up_lines(plan)
+
+
+def protected(plan: RunPlan) -> Lines:
+    """Yield what is kept, and how many rows are left out for it."""
+    found = plan.export.preflight
     if plan.excluded and found is not None and found.kept:
-        text = f"{found.kept:,} of these ids may be in the export, so {counted(rows, 'row', 'is', 'are')} left out"
+        all_ids = f"{plan.excluded[0].ids:,}" if len(plan.excluded) == 1 and not plan.to_look_up else "these"
+        rows, may_be = counted(plan.export.counts["excluded"], "row", "is", "are"), "may be" if found.perhaps else "are"
+        text = f"{found.kept:,} of {all_ids} ids to keep {may_be} in the export, so {rows} left out"
         if found.perhaps:
             text += f", {found.perhaps:,} of them only because they may be the same {plan.id_type.name}"
         yield "protected", text
-    if plan.excluded and not rows:
+    if plan.excluded and not plan.export.counts["excluded"]:
         yield "note", "none of the ids to keep is in the export: are they of the same kind, written in the same way?"
     if plan.server.owner:
         yield "protected", "the key's own user, should it be in the export"
@@ -154,9 +160,17 @@ def guards(plan: RunPlan) -> Lines:
     """Each guard, and how many sampled accounts it would spare."""
     counts = spared(plan)
     for guard in plan.guards.given:
-        sampled = f": {counts[guard]} of {len(plan.server.found)} in the sample" if plan.server.found else ""
+        sampled = f": {_spared_share(plan, counts[guard])}" if plan.server.found else ""
         values = " or ".join(plan.guards.typed(guard))
         yield "spared", f"{SPARED[guard].format(plan.words.noun, values)} ({guard.option}){sampled}"
+
+
+def _spared_share(plan: RunPlan, spared: int) -> str:
+    """How many sampled accounts a guard spares, and how many of all ids that makes, in two digits."""
+    text, asked = f"{spared} of {len(plan.server.found)} in the sample", plan.server.asked
+    if not spared or plan.ids <= asked:
+        return text
+    return f"{text}, so about {float(f'{plan.ids * spared / asked:.1e}'):,.0f} of all"
 
 
 def run_place(plan: RunPlan) -> Lines:
@@ -353,7 +367,7 @@ def _looked_up_lines(plan: RunPlan) -> Lines:
             f"{counted(sum(map(len, plan.to_look_up.values())), 'id')} to keep will be looked up after a sign-in",
         )
         return
-    yield "protected", f"{counted(found.accounts, 'account')} that these look-ups found"
+    yield "exclude", f"{counted(found.accounts, 'account')} to keep that these look-ups found"
     if found.without:
         yield "note", f"{found.without:,} of these accounts have no {plan.id_type.name}, so this run cannot reach them"
     if found.not_found:
