@@ -328,19 +328,19 @@ class SendingSettings(CommonSettings):
     """Ids in one request. Default: as many as the API takes (50)."""
 
     limit: Annotated[int | None, _DECIDES, Parameter(group=SENDING), count(1), EVERYDAY] = None
-    """Settle this many ids in this session, then stop: a first careful step."""
+    """Settle this many ids, then stop: a first careful step."""
 
     drain: Annotated[float, _PACE, Parameter(group=SENDING), seconds(0, 3_600)] = 25.0
     """How long requests in flight may take to finish after a first Ctrl-C (25s, 2m)."""
 
     confirm: Annotated[int | None, _CONFIRMS, Parameter(group=SAFETY), count(0), EVERYDAY] = None
-    """Confirm the number of ids, as `plan` shows it. Together with --pool."""
+    """The number of ids, as `plan` shows it; with --pool."""
 
     pool: Annotated[str | None, Option(Role.CONFIRMS, _BATCH), Parameter(group=SAFETY), EVERYDAY] = None
-    """Confirm the user pool of the ids, as `plan` shows it. Together with --confirm."""
+    """The user pool, as `plan` shows it; with --confirm."""
 
     confirm_host: Annotated[str | None, _CONFIRMS, Parameter(group=SAFETY)] = None
-    """Confirm the host by its bare name, where [protect] hosts of the config asks for it."""
+    """The host by its bare name, where [protect] hosts of the config asks for it."""
 
     not_after: Annotated[str | None, _MEANS, Parameter(group=SAFETY), EVERYDAY] = None
     """Stop at this time: 06:00 (this machine's time zone), 06:00Z, 06:00+02:00, or a date with it."""
@@ -432,9 +432,8 @@ class Settings(SendingSettings):
     trim: Annotated[bool, _OWN, Parameter(group=READING), Flag] = False
     """Strip spaces around ids, instead of refusing them; rows that are then empty are invalid."""
 
-    skip_invalid: Annotated[str | None, _DECIDES, Parameter(group=READING, metavar="N|N%")] = None
-    """Leave out bad rows, at most N or N% of all, and write them to `invalid` in the place of the run. Without it one
-    bad row refuses the export. The number may change on a resume, which does not count again."""
+    skip_invalid: Annotated[str | None, _DECIDES, Parameter(group=READING, metavar="N|N%"), EVERYDAY] = None
+    """Leave out at most so many bad rows, and keep them in `invalid`. Without it one bad row refuses the export."""
 
     exclude: Annotated[
         list[str | Path] | None,
@@ -449,9 +448,10 @@ class Settings(SendingSettings):
         list[str] | None,
         _GUARDS,
         Parameter(group=SAFETY, negative="", metavar="CONDITION", env_var_split=words_in_variable),
+        EVERYDAY,
     ] = None
-    """Spare accounts that signed in on a date or later, or were created after it: active-since=2026-01-31 (midnight
-    UTC), active-since=90d, created-after=2026-01-31T06:00+02:00. Repeatable."""
+    """Keep accounts that signed in on a day or later, or were created after it: active-since=90d,
+    created-after=2026-01-31 (midnight UTC). Repeatable."""
 
     only_status: Annotated[
         list[str] | None,

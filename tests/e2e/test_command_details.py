@@ -146,12 +146,12 @@ def test_an_old_name_of_an_option_is_refused_with_the_new_one(tmp_path: Path) ->
 
 @mutant(
     "a value of --backup is an unused token",
-    "_parsed",
+    "_is_value_of_backup",
     swap("unused or named", "named"),
 )
 @mutant(
     "a value of --backup in the config is only no bool",
-    "_parsed",
+    "_is_value_of_backup",
     swap("unused or named", "unused"),
 )
 def test_a_value_of_backup_is_refused_with_the_option_that_takes_one(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_value_of_backup_is_refused_with_the_option_that_takes_one(tmp_path: P
         ((*job, "--backup=b.zst"), {}, to),
         ((*job, "--config", config), {}, to),
         (job, {"BULKDEL_BACKUP": "b.zst"}, to),
-        (("--backup", *job, "more"), {}, "Unused Tokens: ['more']"),
+        (("--backup", *job, "more"), {}, "'more' is one word too many"),
         ((*job, "--backup", "--rate", "x"), {}, "Invalid value for --rate"),
     ):
         ran = bulkdel("run", *words, env=env)

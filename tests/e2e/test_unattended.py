@@ -161,7 +161,7 @@ def test_errors_are_json_too(tmp_path: Path) -> None:
     rows.write_text("\n".join(["id", *IDS[:3], "eve@example.com", "mallory@example.com"]))
     env = {**KEYS, "BULKDEL_LOG_FORMAT": "json"}
     for words, event, code in (
-        (["run", "delete-users", rows, "--foo"], "Unknown option", 2),
+        (["run", "delete-users", rows, "--foo"], "--foo is no option of `bulkdel run`", 2),
         (["run", "delete-users", rows, "--log-format=json", "--rate", "-1"], "Must be", 2),
         (["status", rows], "", 3),
         (["run", "kick-users", rows], "--app", 2),

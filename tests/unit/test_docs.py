@@ -22,7 +22,7 @@ from bulkdel.core import summary
 from bulkdel.core.chunk_state import LookUpReason
 from bulkdel.core.guards import Spared
 from bulkdel.core.result_row import IN_DOUBT
-from bulkdel_jobs.genauth import creating
+from bulkdel_jobs.genauth import creating, id_types, responses
 from tests.harness import bulkdel
 from tests.mutants import mutants
 
@@ -114,6 +114,25 @@ def test_files_named_exist(page: Path) -> None:
     for name in re.findall(r"`([\w./-]+(?:\.py|/))(?:::[\w\[\]]+)?`", prose(page)):
         if not name.startswith(("myjob/", "src/")):
             assert any((source / name).exists() for source in SOURCES), f"{page.name}: {name}"
+
+
+def test_the_words_of_the_vendor_are_those_of_the_code() -> None:
+    page = sections(ROOT / "docs" / "vendor.md")
+    types = dict(re.findall(r"^\| `(\w+)`(?: \(default\))? \| (.*?) \|", page["`userIdType`"], re.MULTILINE))
+    known = id_types.ID_TYPES
+    assert types.keys() == known.keys()
+    shaped = {name: type_.shape_text for name, type_ in known.items() if type_.shape is not None}
+    assert {name: types[name].strip("`") for name in shaped} == shaped
+    examples = dict(re.findall(r"^\| `(\w+)`.*\| `([^`|]*)` \|$", page["`userIdType`"], re.MULTILINE))
+    assert examples.keys() == known.keys()
+    assert [name for name, id_ in examples.items() if (shape := known[name].shape) and not shape.fullmatch(id_)] == []
+    assert {int(code) for code in first_cells(page["`statusCode`"])[1:] if code.isdecimal()} == {
+        200,
+        *responses.STATUS_CODES,
+    }
+    codes = dict(re.findall(r"^\| ([0-9]+)(?: to [0-9]+)? \| (.*?) \|$", page["`apiCode`"], re.MULTILINE))
+    assert all(text.startswith(responses.API_CODES[int(code)]) for code, text in codes.items()), codes
+    assert {*responses.API_CODES.values()} == {responses.API_CODES[int(code)] for code in codes}
 
 
 def test_every_page_is_linked_from_the_readme() -> None:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import (
-    App,
-    CoercionError,
-    CycloptsError,
-    CycloptsPanel,
-    MissingArgumentError,
-    Parameter,
-    UnusedCliTokensError,
-)
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 from rich.console import Console
 
@@ -42,11 +32,11 @@ from bulkdel.cli.job_options import (
     described,
     find_job,
     for_completion,
-    is_of,
     with_job,
     with_options_of,
 )
 from bulkdel.cli.plan_source import check_job, plan_named, source_of
+from bulkdel.cli.wrong_words import refusal_of
 from bulkdel.command_line import is_option
 from bulkdel.core.option import ENV_PREFIX, INSTEAD, option_of
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
@@ -74,7 +64,7 @@ HELP = """Do a job for every id of a large export through an API, such as delete
 
 Start with `bulkdel plan JOB EXPORT`: it reads and checks everything and changes nothing.
 `bulkdel run JOB EXPORT` does it; the same command again resumes it.
-`bulkdel demo` shows all of it on a sandbox in ten seconds.
+`bulkdel demo` shows all of it on a sandbox in ten seconds. `bulkdel help guide` explains it, without a network.
 """
 
 EPILOGUE = """Exit codes, and what a scheduler should do:
@@ -101,30 +91,24 @@ VERIFY_EPILOGUE = """Exit codes, and what a scheduler should do:
 """
 
 EXAMPLES = {
-    "run": """Examples:
-
-- `bulkdel run delete-users leavers.csv --exclude keep.csv --limit 50`
-- `bulkdel run delete-users leavers.csv --exclude keep.csv`: goes on with it
-""",
-    "plan": """Examples:
-
-- `bulkdel plan delete-users leavers.csv --exclude keep.csv`
-- `bulkdel plan delete-users leavers.csv --out plan.json`: to be approved
-""",
-    "restore": """Examples:
-
-- `bulkdel restore leavers.csv --plan`: shows what would come back
-- `bulkdel restore leavers.csv`
-""",
-    "verify": """Examples:
-
-- `bulkdel verify leavers.csv`
-- `bulkdel verify leavers.csv --sample 10,000`
-""",
+    "run": (
+        "`bulkdel run delete-users crm.csv --id-type email --exclude vips.csv --backup`",
+        "`bulkdel resume crm.csv`: goes on with it; so does the same command",
+    ),
+    "plan": (
+        "`bulkdel plan delete-users crm.csv --exclude vips.csv`",
+        "`bulkdel plan delete-users crm.csv --out plan.json`: to be approved",
+    ),
+    "restore": (
+        "`bulkdel restore crm.csv --only anna@example.com`",
+        "`bulkdel restore crm.csv --plan`: shows what would come back of all",
+    ),
+    "verify": (
+        "`bulkdel verify crm.csv`",
+        "`bulkdel verify crm.csv --sample 10,000`",
+    ),
 }
 """Two of each command whose help is short."""
-
-BACKUP = option_of("backup")
 
 SHOW_EPILOGUE = """Exit codes: 0 shown; 2 no plan, or changed after it was written; 5 the output could not be
 written; 141 the reader of stdout has left.
@@ -179,6 +163,7 @@ RunPath = Annotated[Path, Parameter(converter=path_or_store, show=True)]
 """The place of a run: a folder, or the URL of a store; or the export beside it."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 JobName = Annotated[str, EVERYDAY]
+Topic = Annotated[str, Parameter(allow_leading_hyphen=True, show=True)]
 Export = Annotated[str | Path, Parameter(allow_leading_hyphen=True, show=True)]
 """A path, or `-`. Always read as text, because a Path would change `./x` and `s3://…`. The type
 has `Path` so that the shell completes file names."""
@@ -581,7 +566,7 @@ def unpack(archive: Path, /, *, to: Path | None = None) -> int:
 
 def jobs() -> int:
     """List the installed jobs: what they do, whether it can be undone, the id types they know, their own options."""
-    from bulkdel.job import job_names, load_job
+    from bulkdel.job import load_job
     from bulkdel.parameters import check_type
 
     for name in job_names():
@@ -623,6 +608,21 @@ def config_example() -> int:
 
     result(files("bulkdel").joinpath("config.example.toml").read_text(encoding="utf-8").rstrip("\n"))
     return 0
+
+
+def guides(topic: Topic | None = None, /) -> int:
+    """Read the guides without a network: the list, one of them, or the lines with a word.
+
+    Parameters
+    ----------
+    topic: str
+        The name of a guide or of a command, or a word such as an option or a name of the vendor's.
+    """
+    from bulkdel.commands.guides import guide_names, show_guide
+
+    if topic in set(make_app(ConfigFile())) - guide_names():
+        return run_app([topic, "--help"])
+    return show_guide(topic)
 
 
 def install_completion(*, shell: Literal["bash", "zsh", "fish"] | None = None) -> int:
@@ -695,6 +695,7 @@ def make_app(
     settings_file = App(name="config", help="Settings in a file.", help_epilogue=" ")
     settings_file.command(config_example, name="example")
     app.command(settings_file)
+    app.command(guides, name="help", config=[no_source], help_epilogue=" ")
     notifications = App(name="notify", help="Notifications about a run.", help_epilogue=NOTIFY_EPILOGUE)
     notifications.command(notify_test, name="test", config=sources, help_epilogue=NOTIFY_EPILOGUE)
     app.command(notifications)
@@ -707,10 +708,10 @@ def _helped(command: Callable[..., int], *, all_options: bool) -> dict[str, Any]
     """How the help of a command with many options is shown: the everyday options and examples, or everything."""
     name = command.__name__
     ends = VERIFY_EPILOGUE if command is verify else EPILOGUE
-    short = f"{EXAMPLES[name]}\nThe other options, and the exit codes: `bulkdel {name} {HELP_ALL}`"
     return {
         "help_flags": sorted(HELP_FLAGS),
-        "help_epilogue": ends if all_options else short,
+        "help_prologue": "  \n".join(("Examples:", *EXAMPLES[name])),
+        "help_epilogue": ends if all_options else f"The other options, and the exit codes: `bulkdel {name} {HELP_ALL}`",
         "default_parameter": None if all_options else Parameter(show=False),
     }
 
@@ -760,27 +761,6 @@ def _check_gone(words: Sequence[str], job: Job | None) -> None:
     for old, instead in INSTEAD.items():
         if option_of(old) in typed:
             raise UsageError(f"{option_of(old)} is gone. In its place: {instead}")
-
-
-def _parsed(app: App, words: Sequence[str]) -> tuple[Callable[..., Any], inspect.BoundArguments, dict[str, Any]]:
-    """The command of these words and its arguments. An error is printed, unless errors are printed as JSON.
-
-    Raises CycloptsError, and UsageError for a value of --backup, which took one once.
-    """
-    try:
-        return app.parse_args(words, exit_on_error=False, print_error=False, verbose=False)
-    except CycloptsError as error:
-        after = {word for before, word in pairwise(words) if before == BACKUP and not is_option(word)}
-        unused = isinstance(error, UnusedCliTokensError) and after - set(job_names())
-        named = isinstance(error, CoercionError) and error.argument is not None and BACKUP in error.argument.names
-        if unused or named:
-            raise UsageError(
-                f"{BACKUP}: takes no value, because the copies lie in the place of the run. {option_of('backup_to')} "
-                "FILE|URL names another file"
-            ) from error
-        if not stderr_log().json:
-            app.error_console.print(CycloptsPanel(error))
-        raise
 
 
 def _check_folder() -> None:
@@ -839,16 +819,9 @@ def _call(words: list[str]) -> int:
         check_job(approved, job, os.environ)
         listed, all_options = not words or words[0].startswith("-"), HELP_ALL in words
         app = make_app(config, listed=listed, job=job, approved=approved, all_options=all_options)
-        command, bound, injected = _parsed(app, words)
+        command, bound, injected = app.parse_args(words, exit_on_error=False, print_error=False, verbose=False)
     except CycloptsError as error:
-        if stderr_log().json:
-            say(str(error), "error", level="error", exit_code=UsageError.exit_code)
-        missing = error.argument if isinstance(error, MissingArgumentError) else None
-        if job is not None and missing is not None and is_of(job, missing):
-            choices = f": {', '.join(missing.get_choices() or ())}".removesuffix(": ")
-            what = f"run {job.name}" if words[0] != "restore" else "restore RUN"
-            say(f"bulkdel: the job {job.name} needs it{choices}; `bulkdel {what} --help` describes it", "help")
-        return UsageError.exit_code
+        raise refusal_of(error, words, job, make_app(config, job=job)) from error
     given = {"given": Invocation(words, config, approved)} if "given" in injected else {}
     code: object = command(*bound.args, **bound.kwargs, **given)
     return code if isinstance(code, int) else 0
