@@ -219,10 +219,10 @@ def rewritten(path: Path, **changes: Any) -> None:
     one_in(
         2,
         [
-            (["--limit", "400"], {}, "--limit: the plan has 500, now 400"),
+            (["--limit", "600"], {}, "--limit: the plan has 500, now 600"),
             (["--allow-absent"], {}, "--allow-absent: the plan has none, now yes"),
             ([], {"BULKDEL_HOST": "http://127.0.0.1:9"}, "host: the plan has "),
-            ([], {"BULKDEL_LIMIT": "400"}, "--limit: the plan has 500, now 400"),
+            ([], {"BULKDEL_LIMIT": "600"}, "--limit: the plan has 500, now 600"),
             (["--only-status", "Suspended"], {}, "--only-status: the plan has none, now Suspended"),
             ([], {"BULKDEL_TRIM": "true"}, "--trim: the plan has none, now yes"),
             (["--backup-to", "copies.jsonl"], {}, "backup: the plan has none, now yes"),
@@ -253,6 +253,24 @@ def test_each_difference_is_refused(planned: Desk, words: list[str], env: dict[s
     ran = it("run", "--plan", "plan.json", *words, env=env)
     it.refused(ran, said)
     assert "bulkdel plan " in ran.err or "--confirm" in said or "--pool" in said
+
+
+@mutant(
+    "a session may settle more ids than the plan has",
+    "_with_planned_limit",
+    swap("limit > planned", "limit < 0"),
+)
+def test_a_smaller_step_than_the_planned_one_is_no_difference(tmp_path: Path) -> None:
+    """Then the same command without it goes on as planned, and is confirmed by the plan."""
+    with desk(tmp_path) as it:
+        assert it.plan("--limit", 200).code == 0
+        it.refused(it("run", "--plan", "plan.json", "--limit", 201), "--limit: the plan has 200, now 201")
+        for limit, deleted, code in ((("--limit", 50), 50, 0), ((), 250, 0), (("--limit", 200), 450, 0)):
+            ran = it("run", "--plan", "plan.json", *limit, "--rate", 0)
+            assert (ran.code, it.served.pool.deleted) == (code, deleted), ran
+        starts = [each for each in entries(it.log) if each["type"] == "session" and each["event"] == "start"]
+        assert [start["limit"] for start in starts] == [50, 200, 200]
+        assert [start["confirmed"]["how"] for start in starts] == ["plan"] * 3
 
 
 @mutant(

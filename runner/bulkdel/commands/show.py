@@ -6,6 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bulkdel.output import result_line
 from bulkdel.parameters import parameters_of
 from bulkdel.safety.named_host import is_own_host
 from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile
+from bulkdel.settings import Settings
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|#!]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 """What would be more than a text. A forge makes links of `https://…` and `www.…` too."""
@@ -146,8 +148,10 @@ def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "never sent", f"{ids}{_code(file['path'])}{which}, SHA-256 {_plain(file['sha256'])}"
     for name, value in values["guards"].items():
         yield "spared", f"accounts by {_plain(option_of(name))} {_code(value)}"
-    options = {_plain(option_of(name)): value for name, value in values["options"].items() if value is not False}
-    yield "options", ", ".join(name if value is True else f"{name} {_code(value)}" for name, value in options.items())
+    usual = {one.name: one.default for one in fields(Settings)}
+    options = {_plain(option_of(name)): value for name, value in values["options"].items() if value != usual.get(name)}
+    given = (name if value is True else f"{name} {_code(value)}" for name, value in options.items())
+    yield "options", ", ".join(given) or "as by default"
     yield "backup", "a copy of every record is kept" if values["backup"] else "none"
     if values["not_after"] is not None:
         yield "not after", str(values["not_after"])

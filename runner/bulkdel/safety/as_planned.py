@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,17 @@ from bulkdel.safety.run_plan import RunArguments, RunPlan
 
 
 def _known_first(arguments: RunArguments, target: Target | None) -> dict[str, Any]:
-    return {**({} if target is None else {"host": target.pinned_host}), **known_first(arguments)}
+    host = {} if target is None else {"host": target.pinned_host}
+    return {**host, **known_first(_with_planned_limit(arguments))}
+
+
+def _with_planned_limit(arguments: RunArguments) -> RunArguments:
+    """The arguments as they are compared: a session that settles fewer ids than was approved is no difference."""
+    approved, limit = arguments.approved, arguments.settings.limit
+    planned = None if approved is None else approved.values["options"].get("limit")
+    if limit is None or (planned is not None and limit > planned):
+        return arguments
+    return replace(arguments, settings=replace(arguments.settings, limit=planned))
 
 
 def check_planned_host(arguments: RunArguments, target: Target | None) -> None:
@@ -139,7 +150,8 @@ def check_as_planned(plan: RunPlan, *, rows_known: bool = True) -> None:
     if plan.complete:
         _check_complete(plan, approved)
         return
-    before, now = dict(approved.values), approved_values(plan)
+    compared = replace(plan, arguments=_with_planned_limit(plan.arguments))
+    before, now = dict(approved.values), approved_values(compared)
     if plan.pool is None or not rows_known:
         del now["digest"]
     if plan.pool is None:
