@@ -112,7 +112,7 @@ def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     assert "Nothing was disabled. To run this plan" in plan.out
     refused = bench.to_it("run")
     assert refused.code == 2, refused
-    assert "missing; only a run of enable undoes it. Nothing was disabled. To confirm:" in refused.err
+    assert "missing; only a run of enable can undo it. Nothing was disabled. To confirm:" in refused.err
     config = bench.folder / "few.toml"
     config.write_text("[protect]\nmax_ids = 1\n")
     assert "asks to disable 5 ids, and [protect]" in bench.to_it("run", *bench.confirmed, "--config", config).err
@@ -172,7 +172,8 @@ def test_the_question_has_the_words_of_the_job(bench: Bench) -> None:
         os.close(keyboard)
         os.close(terminal)
     assert ran.code == 2, ran
-    assert f"5 ids will be disabled in pool {POOL}: only a run of enable undoes it." in ran.err
+    assert "Nothing is disabled before you confirm this plan: only a run of enable can undo it." in ran.err
+    assert "Type the number of ids to disable to go on" in ran.err
     assert "Nothing was disabled. To confirm without a question:" in ran.err
 
 

@@ -202,13 +202,15 @@ def test_a_resume_shows_and_asks_for_what_remains(tmp_path: Path) -> None:
         unasked = bulkdel("run", *words)
         assert unasked.code == 2
         assert "(50 ids remain; --confirm takes the number of the whole export, 60)" in unasked.err
+        other = bulkdel("run", *words, "--confirm", 50, "--pool", POOL)
+        assert (other.code, f"--confirm 60 --pool {POOL}" in other.err.splitlines()[-1]) == (2, True), other
         ours, theirs = pty.openpty()
         process = start("run", *words, "--json", stdin=theirs)
         os.close(theirs)
         os.write(ours, b"50\n")
         ran = finish(process)
         os.close(ours)
-        assert "50 ids, which remain of 60, will be deleted" in ran.err
+        assert "to delete  50 ids that remain of 60, " in ran.err
         assert (ran.code, ran.counts()) == (0, {"deleted": 60}), ran
 
 

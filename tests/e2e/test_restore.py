@@ -466,7 +466,7 @@ def test_rows_without_a_record(tmp_path: Path) -> None:
         assert "20 rows have no record in a backup, and cannot be restored" in it.plan().out
         unasked = bulkdel("restore", it.log, "--host", it.served.url, *NONE)
         assert unasked.code == 2, unasked
-        assert "--confirm and --pool are missing; only a run of delete-users undoes it" in unasked.err
+        assert "--confirm and --pool are missing; only a run of delete-users can undo it" in unasked.err
         assert not len(it.served.pool)
         ran = it.restore(40)
         assert (ran.code, ran.counts(), ran.summary["exit_code"]) == (1, {"done": 40}, 1), ran

@@ -83,15 +83,14 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
     if missing := [name for name in wanted if given[name] is None]:
         raise NotConfirmed(
             f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
-            f"{plan.words.nothing}. To confirm{of_all_ids(plan)}{words_to_confirm(plan.confirming_line, ids, plan.ids)}"
+            f"{plan.words.nothing}. To confirm{_how_to_confirm(plan, ids)}"
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
-            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{of_all_ids(plan)}"
-            f"{words_to_confirm(plan.confirming_line, ids, plan.ids)}"
+            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{_how_to_confirm(plan, ids)}"
         )
     _check_bytes(plan)
     moment = plan.server.moment
@@ -108,6 +107,12 @@ def _check_bytes(plan: RunPlan) -> None:
             f"rows than those of the plan. {plan.words.nothing}. Look at the plan; if these are meant:\n"
             f"  {plan.confirming_line}"
         )
+
+
+def _how_to_confirm(plan: RunPlan, given: int | None) -> str:
+    """Which number confirms, and the command. A person that gave the number of remaining ids has seen this plan."""
+    number = None if given == plan.remaining else given
+    return of_all_ids(plan) + words_to_confirm(plan.confirming_line, number, plan.ids)
 
 
 def words_to_confirm(line: CommandLine, given: int | None, number: int) -> str:
@@ -213,7 +218,7 @@ def _why_at_all(job: Job) -> str:
     """The reason why a new run has to be confirmed."""
     if job.target_state.absence_reaches:
         return "a deletion cannot be undone"
-    return "that cannot be undone" if job.undo is None else f"only a run of {job.undo} undoes it"
+    return "that cannot be undone" if job.undo is None else f"only a run of {job.undo} can undo it"
 
 
 def meant_for_the_day_before(plan: RunPlan, now: float) -> str | None:

@@ -35,7 +35,8 @@ class ExcludeFile:
     column, sheet: as the user named them. id_type: of its ids. looked_up: whether that is another than the run's, so
     that its accounts are found by look-ups. sheet_read: of a workbook. sheets_hidden: those that were not read, as one
     text; None without any. unusual: how many of the ids look like more than an id (`core.exclude_name.is_unusual`).
-    taken: the column that was recognised, where the one of the export was named and this file lacks it.
+    field_read: the column or member that has the ids; None where each line is one. recognised: whether that is another
+    than the export's, which was named and which this file lacks.
     """
 
     path: str
@@ -48,7 +49,8 @@ class ExcludeFile:
     sheet_read: str | None = None
     sheets_hidden: str | None = None
     unusual: int = 0
-    taken: str | None = None
+    field_read: str | None = None
+    recognised: bool = False
 
     @property
     def key(self) -> str:
@@ -112,10 +114,10 @@ def read_excluded(
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
         read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
         sheet = read if read == options.sheet else None
-        taken = found.dialect.id_field if own.id_field is not None and found.dialect.guessed else None
+        recognised = own.id_field is not None and found.dialect.guessed
         file = ExcludeFile(
             *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
-            *(", ".join(hidden) or None, sum(map(is_unusual, good)), taken),
+            *(", ".join(hidden) or None, sum(map(is_unusual, good)), found.dialect.id_field, recognised),
         )
         write(file, good)
         add(file, good)

@@ -38,7 +38,8 @@ _check = check_of(
         "id_type": str,
         "looked_up": bool,
         "unusual": WHOLE,
-        **dict.fromkeys(("column", "sheet", "sheet_read", "sheets_hidden", "taken"), TEXT),
+        "recognised": bool,
+        **dict.fromkeys(("column", "sheet", "sheet_read", "sheets_hidden", "field_read"), TEXT),
     }
 )
 

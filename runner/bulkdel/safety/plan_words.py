@@ -121,17 +121,15 @@ def size_of_the_work(plan: RunPlan) -> Lines:
 def exclude_files(plan: RunPlan) -> Lines:
     """Yield the ids to keep, one line for each source."""
     for file in plan.excluded:
-        column = f", sheet {file.sheet_read!r}" if file.sheet_read is not None else ""
-        column += f", column {file.column!r}" if file.column is not None else ""
+        where = f", sheet {file.sheet_read!r}" if file.sheet_read is not None else ""
+        where += f", field {file.field_read!r}" if file.field_read is not None else ""
         kind = f", each {file.id_type} looked up" if file.looked_up else ""
-        yield "exclude", f"{counted(file.ids, 'id')} to keep in {file.path}{column}{kind}"
+        yield "exclude", f"{counted(file.ids, 'id')} to keep in {file.path}{where}{kind}"
         if file.sheets_hidden is not None:
             yield "note", f"{file.path}: hidden and not read: {file.sheets_hidden}"
-        if file.taken is not None:
-            yield (
-                "note",
-                f"{file.path}: has no column of the name that the export has; its column {file.taken!r} is read",
-            )
+        if file.recognised:
+            text = f"{file.path}: has no column of the name that the export has; its column {file.field_read!r} is read"
+            yield "note", text
         if file.unusual:
             what = "with a space, a comma, a quote, a comment or a mark of a list"
             yield "note", f"{file.path}: {counted(file.unusual, 'line')} {what}; each is taken whole as one id to keep"
