@@ -1043,7 +1043,7 @@ def test_a_complete_run_whose_log_or_export_is_another_now(tmp_path: Path) -> No
         found = [(run["complete"], run["exit_code"]) for run in runs.values()]
         assert found == [(False, 3), (True, 0), (True, 0), (False, 0)], planned
         why = runs["changed"]["trouble"]
-        assert (planned.code, "sha256: the log has" in why) == (3, True), planned
+        assert (planned.code, "SHA-256 of the export: the log has" in why) == (3, True), planned
         assert why.startswith("its export is not the one of its log: ")
         ran = it.batch("run", "--json", *it.confirmed())
         ended = {run["name"]: (run["status"], run["exit_code"], run["deleted"]) for run in ran.summary["runs"]}

@@ -216,7 +216,7 @@ def test_an_object_that_has_changed_since_the_run_began(tmp_path: Path) -> None:
         assert (ran.code, place.served.pool.deleted, len(place.objects.asked)) == (0, 100, before), ran.err
         sent = place.served.ledger.requests
         refused = place.does("run", address, env=other)
-        assert (refused.code, "sha256: the log has" in refused.err) == (3, True), refused.err
+        assert (refused.code, "SHA-256 of the export: the log has" in refused.err) == (3, True), refused.err
         assert place.served.ledger.requests == sent
         moved = place.objects.put("/exports/moved.jsonl", rows(IDS))
         ran = place.does("run", moved, "--run", RUN)

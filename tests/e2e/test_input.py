@@ -111,7 +111,7 @@ def test_a_resume_sends_what_was_confirmed_or_nothing(change: Callable[[Path], N
         change(it.export)
         ran = it.run()
         if change is not removed:
-            assert (ran.code, "sha256: the log has" in ran.err) == (3, True), ran
+            assert (ran.code, "SHA-256 of the export: the log has" in ran.err) == (3, True), ran
             assert it.served.ledger.requests == before
             it.export.write_bytes(kept)
             ran = it.run()
@@ -134,7 +134,7 @@ def test_an_export_that_was_overwritten_and_has_its_old_time_is_refused(tmp_path
             file.write(write_objects(tmp_path / "others", OTHERS[:200]).read_bytes())
         os.utime(it.export, ns=(before.st_atime_ns, before.st_mtime_ns))
         ran = it.run()
-        assert (ran.code, "sha256: the log has" in ran.err) == (3, True), ran
+        assert (ran.code, "SHA-256 of the export: the log has" in ran.err) == (3, True), ran
         it.export.write_bytes(data)
         assert it.run().code == 0
 

@@ -86,7 +86,7 @@ def test_a_plain_list_of_free_text_wants_the_word(tmp_path: Path) -> None:
         assert header["pinned"]["source"]["format"] == "lines"
         assert list(header["excluded"].values()) == [str(keep)]
         other = run_on(export, served, *named, "--id-field", "1", ids=55)
-        assert (other.code, "format: the log has 'lines'" in other.err) == (3, True), other.err
+        assert (other.code, "--format: the log has 'lines'" in other.err) == (3, True), other.err
         ran = run_on(export, served, *named, "--format", "lines", ids=55)
         assert ran.counts() == {"deleted": 55, "excluded": 5}, ran.err
         assert served.ledger.deleted == 55

@@ -268,7 +268,7 @@ def test_a_workbook_that_has_changed_refuses_the_resume(tmp_path: Path) -> None:
         sent = served.ledger.requests
         ran = run_on(export, served, ids=60)
         assert (ran.code, served.ledger.requests) == (3, sent)
-        assert "sha256: the log has" in ran.err
+        assert "SHA-256 of the export: the log has" in ran.err
         export.write_bytes(right)
         for other in (("--sheet", "T"), ("--id-field", "other"), ("--id-field", "2")):
             ran = run_on(export, served, *other, ids=60)
@@ -385,7 +385,7 @@ def test_the_sheet_of_the_export_may_be_another_than_that_of_an_exclude_file(tmp
     keep = workbook(tmp_path / "k.xlsx", {"Keep": rows[ids[0]], "Old": rows[ids[1]]}, hidden=["Old"])
     ran = plan(export, "--sheet", "A", "--exclude", keep)
     assert ran.code == 0, ran.err
-    assert f"1 id in {keep}, sheet 'Keep'" in ran.out
+    assert f"1 id to keep in {keep}, sheet 'Keep'" in ran.out
     assert f"{keep}: hidden and not read: Old" in ran.out
     assert "3 ids in " in ran.out
     both = workbook(tmp_path / "b.xlsx", {"Keep": rows[ids[0]], "A": [["id"], *([id_] for id_ in ids[:2])]})

@@ -59,7 +59,7 @@ def test_every_step_ends_with_the_next_command(rows: int, tmp_path: Path) -> Non
 
         planned = does(commands_in(refused.err)[-1])  # the one plan that was needed
         assert planned.code == 0, planned.err
-        assert f"{KEPT} ids in vips.xlsx" in planned.out
+        assert f"{KEPT} ids to keep in vips.xlsx" in planned.out
         run = commands_in(planned.out)[-1]
         assert run[run.index("--confirm") + 1 : run.index("--confirm") + 4] == [str(len(going)), "--pool", POOL]
 

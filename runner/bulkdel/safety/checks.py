@@ -38,6 +38,7 @@ from bulkdel.format import counted, did_you_mean, located, shown, span, until_wo
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
 from bulkdel.job import Job, Target, loadable_jobs
+from bulkdel.options import OPTIONS
 from bulkdel.output import say
 from bulkdel.parameters import check_values, options_of_run
 from bulkdel.place.log_file import missing_folders
@@ -560,7 +561,7 @@ def refuse_differences(
         for pinned in (before, now)
     )
     different = [
-        f"  {shown(name)}: the log has {old.get(name)!r}, this run {new.get(name)!r}"
+        f"  {shown(_pinned_words(name))}: the log has {old.get(name)!r}, this run {new.get(name)!r}"
         for name in {**new, **old}
         if name not in leave_out and _json_of(old.get(name)) != _json_of(new.get(name))
     ]
@@ -568,6 +569,12 @@ def refuse_differences(
         raise NotAcceptable(
             f"{path}: belongs to another run, nothing was sent.\n" + "\n".join(different) + f"\n{otherwise}"
         )
+
+
+def _pinned_words(name: str) -> str:
+    """What a pinned value is: the option that sets it, or what it says of the export."""
+    words = {"sha256": "SHA-256 of the export", "bytes": "bytes of the export"}
+    return words.get(name) or (option_of(name) if name in OPTIONS else name)
 
 
 def _json_of(value: Any) -> str:
