@@ -204,25 +204,17 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
-    one_in(
-        2,
-        [
-            (["--id-type", "username"], "id_type"),
-            (["--trim"], "trim"),
-            (["--skip-invalid", "10"], "skip_invalid"),
-            (["--id-pattern", "[0-9a-f]{24}"], "id_pattern"),
-        ],
-    ),
+    "change",
+    one_in(2, [["--id-type", "username"], ["--trim"], ["--skip-invalid", "10"], ["--id-pattern", "[0-9a-f]{24}"]]),
 )
-def test_another_option_is_refused(change: list[str], named: str, tmp_path: Path) -> None:
+def test_another_option_is_refused(change: list[str], tmp_path: Path) -> None:
     """What the header pins must be the same: exit 3, and nothing is sent."""
     with case(tmp_path, IDS[:200]) as it:
         assert it.run("--limit", 50).code == 0
         before = it.served.ledger.requests
         ran = it.run(*change)
         assert ran.code == 3, ran.err
-        assert named in ran.err
+        assert f"  {change[0]}: the log has " in ran.err
         assert it.served.ledger.requests == before
 
 
@@ -234,7 +226,7 @@ def test_another_export_is_refused(tmp_path: Path) -> None:
         write_objects(it.export, [*IDS[:199], IDS[300]])
         ran = it.run()
         assert ran.code == 3
-        assert "sha256" in ran.err
+        assert "SHA-256 of the export: the log has " in ran.err
         assert it.served.ledger.requests == before
 
 
