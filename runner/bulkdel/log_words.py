@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulkdel.core.bad_rows import Why
+from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guards, Spared
 from bulkdel.core.log_entries import Annotation, Change, Changed, ChangedBy
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import name_of
@@ -49,6 +50,31 @@ BAD_ROWS = {
     Why.RESULT: "a row of an earlier run's results",
 }
 """Why a row is bad, where the reason's own words have a place for a text of the row."""
+
+
+LEFT_OUT = {
+    Spared.ACTIVE.value: "spared: signed in lately",
+    Spared.CREATED.value: "spared: created lately",
+    Spared.STATUS.value: "spared: another status",
+    Spared.ADMINISTRATOR.value: "protected: the administrator that the pool keeps",
+    "excluded": "protected: in an exclude file, or the key's own user",
+    "duplicate": "duplicates: an earlier row has the same id",
+    "invalid": "bad rows: no usable id",
+}
+"""Why rows are left out: by the reason of an excluded row where it has one, else by the engine's word."""
+
+SPARED = {
+    Spared.ACTIVE: (ACTIVE_SINCE, "spared: last sign-in on {} or later"),
+    Spared.CREATED: (CREATED_AFTER, "spared: created after {}"),
+    Spared.STATUS: (ONLY_STATUS, "spared: the status is not {}"),
+}
+"""The guard of each of these reasons, and the same words with its value."""
+
+
+def left_out_words(guards: Guards) -> dict[str, str]:
+    """Why rows are left out; of a guard that was given, with its value."""
+    given = {reason: (guards.typed(guard), text) for reason, (guard, text) in SPARED.items() if guard in guards.given}
+    return LEFT_OUT | {reason.value: text.format(" or ".join(values)) for reason, (values, text) in given.items()}
 
 
 def bad_row_words(name: str) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +44,7 @@ from tests.harness import (
 from tests.mutants import mutant
 from tests.pageclient import Answer, ask, event, stream
 from tests.places import log_of
-from tests.syntax import before, swap
+from tests.syntax import before, drop, swap
 
 TOKEN = "correct-horse-battery"
 READ = ("/", "/status.json", "/metrics", "/healthz", "/readyz", "/page.js", "/no")
@@ -137,6 +141,120 @@ def test_the_page_of_a_run(tmp_path: Path) -> None:
         ]
         assert it.run().code == 0
         assert it.effects(ids) == [1] * 1_900 + [0] * 100
+
+
+async def until_ended(port: int) -> dict[str, Any]:
+    """The last status of a run."""
+    reader, writer = await stream(port)
+    try:
+        while True:
+            name, found = await event(reader)
+            if name == "ended":
+                status: dict[str, Any] = found["status"]
+                return status
+    finally:
+        writer.close()
+
+
+@contextmanager
+def asked_on_a_terminal(
+    it: Case, *options: object
+) -> Iterator[tuple[subprocess.Popen[bytes], int, Callable[[str], None]]]:
+    """A run with a page that waits for its confirmation, its port, and what types a line on its terminal."""
+    ours, theirs = pty.openpty()
+    words = ("run", "delete-users", it.export, "--host", it.served.url, "--listen", "127.0.0.1:0", *options)
+    process = start(*words, stdin=theirs)
+    os.close(theirs)
+    try:
+        port = port_of(process)
+        wait_until(lambda: asked(port, "GET", "/status.json").json()["state"] == "unconfirmed", process, every_s=0.1)
+        yield process, port, lambda line: (os.write(ours, line.encode() + b"\n"), None)[1]
+    finally:
+        os.close(ours)
+        if process.returncode is None:
+            kill(process)
+
+
+@mutant(
+    "the page has no plan before the confirmation",
+    "_run",
+    drop("page.planned(plan, status, steering)"),
+)
+def test_the_page_from_the_plan_to_the_end(tmp_path: Path) -> None:
+    """Before the confirmation it shows the plan and steers nothing; at the end it says how the run ended."""
+    ids, bearer = user_ids(300), {"Authorization": f"Bearer {TOKEN}"}
+    with case(tmp_path, [*ids, ids[10]], users=ids[:-20]) as it:
+        keep = write_objects(tmp_path / "vips.jsonl", ids[:7])
+        options = ("--exclude", keep, "--spare", "created-after=2020-01-01", "--config", with_token(tmp_path))
+        with asked_on_a_terminal(it, *options) as (process, port, typed):
+            plan = asked(port, "GET", "/status.json").json()
+            facts = dict(plan["facts"])
+            assert (facts["host"], facts["pool"]) == (it.served.url, POOL)
+            assert facts["to delete"].startswith("up to 293 ids in ")
+            (sample,) = plan["thresholds"]
+            assert (sample["name"], sample["holds"]) == ("sampled ids that exist", True)
+            assert re.fullmatch(r"1\d\d of 200; at least half must", sample["now"])
+            early = asked(port, "POST", "/control", {"command": "stop", "name": "ann"}, **bearer)
+            assert (early.status, it.served.ledger.deleted) == (409, 0)
+            typed("293")
+            ended = asyncio.run(until_ended(port))
+            ran = finish(process)
+    assert ran.code == 0, ran
+    assert (ended["state"], ended["why"]) == ("complete", None)
+    assert (ended["rows"], ended["remaining"]) == (301, 0)
+    assert sum(ended["counts"].values()) + ended["left_out"] == 301
+    assert ended["left_out_by"].keys() == {"excluded", "created after", "duplicate"}
+    assert ended["left_out_by"]["excluded"] == 7
+    assert sum(ended["left_out_by"].values()) == ended["left_out"]
+    assert ended["names"]["created after"] == "spared: created after 2020-01-01"
+    commands = [command for _, command in ended["next"]]
+    assert commands == ["bulkdel verify RUN", "bulkdel report RUN"]
+    for private in (*ids, TOKEN, str(tmp_path)):
+        assert private not in json.dumps([plan, ended])
+
+
+@pytest.mark.parametrize(
+    ("typed", "signum", "state", "why"),
+    [("no", 0, "refused", "it was not confirmed"), (None, signal.SIGTERM, "interrupted", "Ctrl-C, or a signal of the system")],
+)
+def test_the_page_of_a_run_that_ends_before_it_begins(
+    tmp_path: Path, typed: str | None, signum: int, state: str, why: str
+) -> None:
+    with case(tmp_path, user_ids(20)) as it, asked_on_a_terminal(it) as (process, port, type_line):
+
+        async def end_it() -> dict[str, Any]:
+            ending = asyncio.create_task(until_ended(port))
+            await asyncio.sleep(0.2)
+            if typed is None:
+                process.send_signal(signum)
+            else:
+                type_line(typed)
+            return await ending
+
+        ended = asyncio.run(end_it())
+        assert finish(process).code in {2, 128 + signum}
+        assert (ended["state"], ended["why"]) == (state, why)
+        assert it.served.ledger.deleted == 0
+
+
+def test_the_page_of_a_run_that_halts(tmp_path: Path) -> None:
+    """It says why in words that no server wrote, and how to go on without naming a file."""
+    ids = user_ids(300)
+    with (
+        case(tmp_path, ids, options=["--rate", 20, "--chunk-size", 1, "--max-refused", "2"]) as it,
+        served(it) as (process, port),
+    ):
+        it.wait_until_deleted(3)
+        it.switch(poisonous=dict.fromkeys(ids[50::2], (422, None)))
+        ended = asyncio.run(until_ended(port))
+        ran = finish(process)
+    assert ran.code == 4, ran
+    assert (ended["state"], ended["why"]) == ("halted", "a guard rail, an outage, a permission or the sign-in")
+    assert {each["name"]: each["holds"] for each in ended["thresholds"]}["refused ids"] is False
+    assert [command for _, command in ended["next"]] == [
+        "bulkdel results RUN --only refused,unknown",
+        "bulkdel resume RUN",
+    ]
 
 
 @mutant(

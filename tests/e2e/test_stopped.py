@@ -268,7 +268,7 @@ def test_ctrl_z_and_fg_at_the_question_and_while_sending(shell: Shell, tmp_path:
             (signing_in, "bulkdel: signing in and looking up 200 of the ids as a sample"),
             (confirming, "bulkdel: waiting for the confirmation; nothing was deleted by this session"),
             (sending, '"settled": .*"event": "progress"'),
-            (paused, '"waiting": "throttled, .*"event": "progress"'),
+            (paused, '"waiting": "the server asks to wait \\(429\\), .*"event": "progress"'),
             (breaker_open, '"waiting": "the server fails, .*"event": "progress"'),
         ],
     ),

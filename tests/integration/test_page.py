@@ -47,6 +47,7 @@ STATUS: dict[str, Any] = {
     "remaining": 55,
     "counts": {"deleted": 39, "absent": 1},
     "left_out": 5,
+    "left_out_by": {"duplicate": 5},
     "names": {},
     "requests": 7,
     "retries": 1,
@@ -179,17 +180,18 @@ async def test_the_stream_begins_with_its_history_and_ends_with_the_run() -> Non
     async with page(run, token=TOKEN) as port:
         await asyncio.sleep(0.5)
         run.status |= {"requests": 27, "latency": {"bounds_s": [0.1, 1.0], "counts": [4, 22, 1], "sum_s": 3.5}}
+        run.status |= {"throttled": 5, "paused": {"source": "ctl", "user": "ann", "since": "T"}}
         await asyncio.sleep(0.7)  # a point a second
         reader, writer = await pageclient.stream(port)
         name, hello = await pageclient.event(reader)
         assert (name, hello["control"], hello["sign_in"], hello["name"]) == ("hello", False, True, None)
         first, second = (point[1:] for point in hello["points"])
-        assert (first, second[0], second[2:]) == ([50.0, 0.0, None, None], 50.0, [0.55, 0.955])
+        assert (first, second[0], second[2:]) == ([50.0, 0.0, None, None, 2, False], 50.0, [0.55, 0.955, 3, True])
         assert 15 < second[1] <= 20
         assert (await pageclient.event(reader))[0] == "status"
         run.status["settled"] = 41
         name, news = await pageclient.event(reader)
-        assert (name, news["status"], len(news["point"])) == ("status", run.status, 5)
+        assert (name, news["status"], len(news["point"])) == ("status", run.status, 7)
         run.status["settled"] = 42
     name, last = await pageclient.event(reader)
     assert (name, last["status"]["settled"], await reader.read()) == ("ended", 42, b"")

@@ -20,6 +20,7 @@ SENDING |= {
     "concurrency": 16,
     "counts": {"deleted": 3},
     "refused": {},
+    "left_out_by": {"duplicate": 3},
     "confirm": None,
     "waiting": None,
 }

@@ -12,6 +12,7 @@ LIVE: dict[str, Any] = {
     "state": "waiting",
     "counts": {"deleted": 3, "refused": 1},
     "left_out": 2,
+    "left_out_by": {"active since": 2},
     "names": {"deleted": "deleted"},
     "requests": 5,
     "retries": 1,
@@ -35,6 +36,7 @@ SUMMARY = {
     "invalid": 1,
     "remaining": 2,
     "rows": 12,
+    "spared": {"active since": 1},
     "requests": 9,
     "retries": 0,
     "throttled": 3,
@@ -62,6 +64,7 @@ def test_the_sum() -> None:
     ]
     status = status_of_batch(HEAD, runs)
     assert (status["rows"], status["settled"], status["remaining"], status["left_out"]) == (44, 16, 28, 4)
+    assert status["left_out_by"] == {"active since": 3, "invalid": 1}
     assert status["counts"] == {"deleted": 10, "refused": 1, "absent": 1}
     assert sum(status["counts"].values()) + status["left_out"] == status["settled"]
     assert (status["requests"], status["retries"], status["throttled"]) == (14, 1, 3)

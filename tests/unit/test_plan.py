@@ -30,7 +30,7 @@ from bulkdel.place.opening import log_at
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.export_reading import ReadingProgress
-from bulkdel.safety.plan_facts import plan_lines
+from bulkdel.safety.plan_facts import plan_lines, seen_lines
 from bulkdel.safety.preparation import find_target, prepare
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
@@ -212,6 +212,28 @@ def test_how_many_of_all_ids_a_guard_spares(stack: ExitStack, tmp_path: Path, sp
     plan = planned(stack, tmp_path, [f"{i:024x}" for i in range(ids)], only_status=["Suspended"])
     lines = plan_lines(replace(plan, server=SampleCheck("p1", 200, accounts)))
     assert [line for line in lines if line.endswith(f"(--only-status): {told}")], lines
+
+
+@mutant(
+    "the plan on the live page has ids",
+    "seen_lines",
+    swap("replace(plan, shows_ids=False)", "plan"),
+)
+def test_the_plan_on_the_page_has_no_id_no_text_of_a_row_and_no_folder(stack: ExitStack, tmp_path: Path) -> None:
+    keep = tmp_path / "vips.csv"
+    keep.write_text(f"id\n{IDS[5]}\n")
+    server = SampleCheck("p1", 4, found("Activated", "Archived", None, seen_at=AT_EPOCH), owner=True)
+    options: dict[str, Any] = {"exclude": [str(keep)], "skip_invalid": "1", "backup_to": tmp_path / "ann@x.org.jsonl"}
+    plan = planned(stack, tmp_path, [*IDS, IDS[0], "ann@x.example"], server=server, **options)
+    seen, told = seen_lines(plan), "\n".join(plan_lines(plan))
+    text = "\n".join(f"{name} {line}" for name, line in seen)
+    for private in (IDS[0], "ann@x", str(tmp_path)):
+        assert (private in told, private in text) == (True, False), text
+    assert dict(seen)["export"] == "my users.csv (CSV, field 'id' (found by its name; --id-field names another))"
+    assert dict(seen)["backup"] == "FILE"
+    for expected in ("1 id to keep in vips.csv", "1 row: not of the form of its id type", "3 of 4 looked up exist"):
+        assert expected in text
+    assert not {"run", "key"} & {name for name, _ in seen}
 
 
 def test_the_plan_without_a_server_or_a_limit(stack: ExitStack, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from bulkdel.core.summary import Ending, counts_of
 from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.signals import Interrupted
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, TooLate, UsageError
-from bulkdel.notify.message import Cause, Notice, What, cause_of, what_ended
+from bulkdel.notify.message import CAUSES, Cause, Notice, What, cause_of, what_ended
 from bulkdel.notify.senders import senders_of
 from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier, deliver
 from bulkdel.output import result, say
@@ -148,10 +148,8 @@ class Notices:
 
     def failed(self, error: Exception) -> None:
         """Tell of an exception that ends the command."""
-        exit_code = error.exit_code if isinstance(error, BulkdelError) else BulkdelError.exit_code
-        cause = next(cause for kind, cause in ERRORS if isinstance(error, kind))
-        status = "refused" if exit_code in REFUSED else STATUSES.get(cause, "halted")
-        self._post(what_ended(status), status=status, exit_code=exit_code, cause=cause)
+        status, cause = _end_of(error)
+        self._post(what_ended(status), status=status, exit_code=_exit_code(error), cause=cause)
 
     def _post(self, what: What, **values: Any) -> None:
         self.notifier.post(replace(self.known, what=what, at=_now(), **values))
@@ -192,6 +190,21 @@ def notify_test(settings: NotifySettings, environ: Mapping[str, str]) -> int:
         return all(answer.told for answer in answers)
 
     return 0 if asyncio.run(tell_all()) else 1
+
+
+def end_words(error: BaseException) -> tuple[str, str]:
+    """The status of a run that this error has ended, and why, in words. A cancelled run was ended by a signal."""
+    status, cause = _end_of(error) if isinstance(error, Exception) else (STATUSES[Cause.SIGNAL], Cause.SIGNAL)
+    return status, CAUSES[cause]
+
+
+def _end_of(error: Exception) -> tuple[str, Cause]:
+    cause = next(cause for kind, cause in ERRORS if isinstance(error, kind))
+    return "refused" if _exit_code(error) in REFUSED else STATUSES.get(cause, "halted"), cause
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, BulkdelError) else BulkdelError.exit_code
 
 
 def _now() -> str:

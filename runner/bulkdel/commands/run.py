@@ -10,12 +10,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, without_reading
-from bulkdel.commands.notices import Notices, notifying
+from bulkdel.commands.notices import Notices, end_words, notifying
 from bulkdel.commands.steps import showing
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.option import variable_of
@@ -35,7 +35,7 @@ from bulkdel.format import counted, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
-from bulkdel.live.page.run_on_page import on_page
+from bulkdel.live.page.run_on_page import RUN, NextStep, on_page
 from bulkdel.live.sources import steerable
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
@@ -106,7 +106,7 @@ def settle(
 
 
 async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices: Notices, exit_code: int) -> Summary:
-    async with opened, on_page(opened, arguments) as page:
+    async with opened, on_page(opened, arguments, end_words) as page:
         try:
             async with showing(lambda: opened.doing, arguments.settings):
                 plan = await opened.run_plan()
@@ -114,6 +114,8 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
             if opened.recovered is not None:
                 say(f"The log ended in a torn line; it is cut off and kept in {opened.recovered}.", "log_recovered")
         notices.planned(plan)
+        status, steering = LiveStatus(opened, plan, wall=time.time), Steering(opened, plan)
+        page.planned(plan, status, steering)
         if plan.complete and plan.progress is not None and plan.progress.stop is not None:
             how = run_otherwise(plan)
             text = "" if how is None else f" It was run {how}; what the log has of it is as in the plan given now."
@@ -129,8 +131,6 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
             if plan.ids == 0:
                 say(f"There is nothing to {plan.words.verb}.", "nothing_to_do")
             await _confirm(opened, plan)
-        status, steering = LiveStatus(opened, plan, wall=time.time), Steering(opened, plan)
-        page.planned(status, steering)
         async with steerable(opened, plan, status, steering):
             with reporter.running(), notices.watching(opened.snapshot, reporter.event):
                 async for event in opened.start():
@@ -146,7 +146,9 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
             duration_s=ended.duration_s,
             log_sha256=ended.log_sha256,
         )
-        _print_end(plan, ended)
+        status.end(ended)
+        page.ended(steps := [*_next_steps(plan, ended)])
+        _print_end(plan, ended, steps)
         return ended
 
 
@@ -258,7 +260,7 @@ def print_summary(ended: Summary, *, as_json: bool) -> None:
     say_values("run.ended", values)
 
 
-def _print_end(plan: RunPlan, ended: Summary) -> None:
+def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[NextStep]) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
@@ -275,56 +277,68 @@ def _print_end(plan: RunPlan, ended: Summary) -> None:
     print_summary(ended, as_json=plan.arguments.settings.json)
     if ended.why:
         say(f"Stopped: {ended.why}", "stopped", level="warning")
-    _print_next_commands(plan, ended)
+    _print_next_commands(plan, ended, steps)
 
 
-def _print_next_commands(plan: RunPlan, ended: Summary) -> None:
-    """Print the commands that may follow: what was refused, the verification, the report, the undo, the resume."""
-    path, environ = (str(plan.run),), plan.arguments.environ
+def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[NextStep]:
+    """Yield the commands that may follow: what was refused, the verification, the report, the resume, the undo."""
+    environ, given = plan.arguments.environ, plan.arguments.settings.connection
+
+    def step(event: str, text: str, seen: CommandLine, *, asks: bool = False) -> NextStep:
+        line = replace(seen, names=(str(plan.run),))
+        return NextStep(event, text, line.plus_variables(environ).plus_given(given) if asks else line, seen)
+
+    complete, of_run = ended.progress.complete, (RUN,)
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
-        which = CommandLine("results", path).plus("--only", "refused,unknown")
-        say(f"Which were refused or are unknown, and why:\n  {which}", "to_see_refused", command=which.words)
-    left_out = plan.export.invalid_to
-    if left_out is not None and left_out.exists():
-        say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}", "bad_rows")
-    complete = ended.progress.complete
+        which = CommandLine("results", of_run).plus("--only", "refused,unknown")
+        yield step("to_see_refused", "Which were refused or are unknown, and why", which)
     if (
         any(ended.progress.counts[kind] for kind in CLAIMED)
         and not plan.arguments.settings.sandbox
         and plan.has_look_ups
         and (complete or ended.session.ending.limit_reached)
     ):
-        verify = CommandLine("verify", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
         done, reached = plan.words.done, plan.arguments.job.target_state.reached
         what = "the result" if done == reached else f"that what was {done} is {reached}"
-        say(f"To verify {what}:\n  {verify}", "to_verify", command=verify.words)
+        yield step("to_verify", f"To verify {what}", CommandLine("verify", of_run), asks=True)
     if complete:
-        report = CommandLine("report", path)
-        say(f"To write a report:\n  {report}", "to_report", command=report.words)
-    if not complete:
-        now = datetime.now(UTC)
-        stop = ended.progress.stop
-        again = ", with a new confirmation" if stop is not None and stop.facts.get("not_after") else ""
-        going = without_reading(plan.line_after(ended.session.ending, now), ended.progress.header)
-        say(
-            how_to_settle_doubts(ended.progress, going.words)
-            if blind(ended.progress)
-            else f"To go on{again}:\n  {going}",
-            "to_go_on",
-            command=going.words,
-        )
-        _say_left_out(plan.arguments)
+        yield step("to_report", "To write a report", CommandLine("report", of_run))
+    else:
+        yield _going_on(plan, ended)
     if _can_be_restored(plan, ended):
-        undo = CommandLine("restore", path).plus_variables(environ).plus_given(plan.arguments.settings.connection)
-        undo = undo.plus_given(dict(plan.arguments.job.undo_options(None)))
+        undo = CommandLine("restore", of_run).plus_given(dict(plan.arguments.job.undo_options(None)))
+        found = step("to_restore", _to_restore(plan), undo, asks=True)
+        line = found.line
         if stores := _own_stores(plan, ended.progress):
-            undo = undo.plus("--from-backup", *stores)
-        undo = undo.plus("--plan")
-        say(
-            f"To see what a restore brings back of what was {plan.words.done}, and how to begin it:\n  {undo}",
-            "to_restore",
-            command=undo.words,
-        )
+            line = line.plus("--from-backup", *stores)
+        yield found._replace(line=line.plus("--plan"), seen=undo.plus("--plan"))
+
+
+def _to_restore(plan: RunPlan) -> str:
+    return f"To see what a restore brings back of what was {plan.words.done}, and how to begin it"
+
+
+def _going_on(plan: RunPlan, ended: Summary) -> NextStep:
+    """The command that resumes the run. A restore is not resumed by its place alone."""
+    now, stop = datetime.now(UTC), ended.progress.stop
+    again = ", with a new confirmation" if stop is not None and stop.facts.get("not_after") else ""
+    line = without_reading(plan.line_after(ended.session.ending, now), ended.progress.header)
+    by_place = plan.arguments.undoes is None and not blind(ended.progress)
+    return NextStep("to_go_on", f"To go on{again}", line, CommandLine("resume", (RUN,)) if by_place else None)
+
+
+def _print_next_commands(plan: RunPlan, ended: Summary, steps: Sequence[NextStep]) -> None:
+    """Print where the bad rows are, and the commands that may follow."""
+    left_out = plan.export.invalid_to
+    if left_out is not None and left_out.exists():
+        say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}", "bad_rows")
+    for step in steps:
+        text = f"{step.text}:\n  {step.line}"
+        if step.event == "to_go_on" and blind(ended.progress):
+            text = how_to_settle_doubts(ended.progress, step.line.words)
+        say(text, step.event, command=step.line.words)
+        if step.event == "to_go_on":
+            _say_left_out(plan.arguments)
 
 
 def _say_left_out(arguments: RunArguments) -> None:

@@ -30,7 +30,7 @@ _SENDING = {
     **_STARTING,
     **dict.fromkeys(("rows", "settled", "remaining", "left_out", "requests", "retries", "throttled"), WHOLE),
     **dict.fromkeys(("in_flight", "concurrency"), WHOLE),
-    **dict.fromkeys(("counts", "refused"), Each(WHOLE)),
+    **dict.fromkeys(("counts", "refused", "left_out_by"), Each(WHOLE)),
     **dict.fromkeys(("confirm", "waiting"), TEXT),
     "rate": {"allowed": NUMBER, "used": NUMBER, "binding": TEXT},
     "until": (TIME, NONE),

@@ -35,11 +35,19 @@ class RunStatus(NamedTuple):
         return {name: count for name, count in rows_of(self.summary).items() if name not in {*LEFT_OUT, REMAINING}}
 
     @property
+    def left_out_by(self) -> Mapping[str, int]:
+        """Rows that are never sent, by the reason."""
+        if not self.summary:
+            return dict(self.live.get("left_out_by", {}))
+        rows, spared = rows_of(self.summary), self.summary.get("spared") or {}
+        found = {**spared, **{name: rows.get(name, 0) for name in LEFT_OUT}}
+        found["excluded"] -= sum(spared.values())
+        return {name: count for name, count in found.items() if count}
+
+    @property
     def left_out(self) -> int:
         """Rows that are never sent."""
-        if not self.summary:
-            return int(self.live.get("left_out", 0))
-        return sum(rows_of(self.summary).get(name, 0) for name in LEFT_OUT)
+        return sum(self.left_out_by.values())
 
     @property
     def settled(self) -> int:
@@ -65,10 +73,11 @@ def status_of_batch(head: Mapping[str, Any], runs: Sequence[RunStatus]) -> dict[
     table = [_row(run) for run in runs]
     if not begun:
         return {**head, "runs": table}
-    counts, refused, names = Counter[str](), Counter[str](), dict[str, str]()
+    counts, refused, left_out, names = Counter[str](), Counter[str](), Counter[str](), dict[str, str]()
     for run in begun:
         counts.update(run.counts)
         refused.update(run.live.get("refused", {}))
+        left_out.update(run.left_out_by)
         names.update(run.live.get("names", {}))
     rows, settled = sum(run.rows for run in runs), sum(run.settled for run in runs)
     now: dict[str, float] = {name: sum(live[name] for live in running) for name in NOW}
@@ -80,7 +89,8 @@ def status_of_batch(head: Mapping[str, Any], runs: Sequence[RunStatus]) -> dict[
         "remaining": rows - settled,
         "counts": dict(counts),
         "names": names,
-        "left_out": sum(run.left_out for run in runs),
+        "left_out": left_out.total(),
+        "left_out_by": dict(left_out),
         # The log of a run that was killed has no figures: they are None.
         **{name: sum((run.summary or run.live).get(name) or 0 for run in begun) for name in SUMMED},
         **now,

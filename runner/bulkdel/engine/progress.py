@@ -105,6 +105,7 @@ class Snapshot:
     breaker_open: whether the circuit breaker holds requests back. retries, throttled: as in the summary, so far.
     latency: how many responses took how long, by the classes of `core.latency`, and the sum of their seconds.
     limits: of the rate by name, requests a second; 0 is unlimited. binding: the name of the limit in force.
+    spared: of the excluded rows, how many for which reason, by the words of the log; empty where it is not known.
     pause: the pause in force; None without one. confirm: the command that ends it, when it has to be confirmed.
     until: when the session stops. limit: --limit. refused: how many rows were refused in this session, by code.
     """
@@ -133,6 +134,7 @@ class Snapshot:
     until: datetime | None = None
     limit: int | None = None
     refused: Mapping[str, int] = field(default_factory=dict)
+    spared: Mapping[str, int] = field(default_factory=dict)
 
 
 class Speed:

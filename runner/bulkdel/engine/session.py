@@ -264,6 +264,7 @@ class SendingSession:
         counts = {key_of(progress, kind): progress.counts[kind] for kind in KINDS}
         moment = self._workers.snapshot(progress.rows - progress.remaining, progress.rows, counts)
         moment, copying = replace(moment, refused=dict(self._tally.refused_codes)), self._copying
+        moment = replace(moment, spared=progress.spared)
         if self._control is not None:
             moment = self._control.shown(moment)
         return replace(moment, doing=copying.text) if copying is not None else moment

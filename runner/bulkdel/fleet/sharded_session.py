@@ -41,6 +41,7 @@ from bulkdel.fleet.shard_order import ShardWork
 from bulkdel.fleet.shard_processes import ShardProcesses, damaged
 from bulkdel.fleet.shard_states import ShardState, ShardStates, added
 from bulkdel.format import until_words
+from bulkdel.http.client import throttled_words
 from bulkdel.safety.run_plan import RunPlan
 
 LOOK_S = 0.25
@@ -224,7 +225,7 @@ class ShardedSession:
         """Why no request is sent, in words."""
         if self._drain.stop is not None:
             return "draining: requests on the wire may finish"
-        return f"throttled, {pause_s:.1f} s" if pause_s else self._shards.waiting
+        return throttled_words(pause_s) if pause_s else self._shards.waiting
 
     def _noted(self, read: SoundLog) -> dict[str, Any]:
         """The notes of the stop entry about the logs of the shards: how many lines each has, and their SHA-256.

@@ -94,6 +94,11 @@ class WorkerStatus:
     state: WorkerState = WorkerState.IDLE
 
 
+def throttled_words(left_s: float) -> str:
+    """Why no request is sent after a 429."""
+    return f"the server asks to wait (429), {left_s:.1f} s left"
+
+
 class Rate(Protocol):
     """Requests a second that may be sent now: `AdaptiveRate` has the methods. `SharedRate` is a share of one."""
 
@@ -255,7 +260,7 @@ class Client:
         if self.held:
             return "paused"
         if self.rate_limiter.paused_s > 0:
-            return f"throttled, {self.rate_limiter.paused_s:.1f} s"
+            return throttled_words(self.rate_limiter.paused_s)
         if self.rate_limiter.without_share:
             return "waiting for a share of the rate, which other processes use too"
         if self.breaker.open:

@@ -1,4 +1,4 @@
-"""The status of a running job, as socket, page and metrics show it. It has no id, no example and no text of a row."""
+"""The status of a job, running or ended, as socket, page and metrics show it. It has no id and no text of a row."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bulkdel.core.latency import BOUNDS_S
-from bulkdel.core.log_entries import stamp
+from bulkdel.core.log_entries import Changed, stamp
+from bulkdel.core.outcome import KINDS
+from bulkdel.core.summary import key_of
 from bulkdel.engine.progress import Snapshot, Speed, limited_by
 from bulkdel.format import printable
-from bulkdel.library import Run
+from bulkdel.library import Run, Summary
+from bulkdel.live.status_lines import BOUNDS
+from bulkdel.live.thresholds import thresholds
+from bulkdel.log_words import left_out_words
+from bulkdel.notify.message import CAUSES, cause_of
 from bulkdel.safety.plan_facts import In, values_in
 from bulkdel.safety.run_plan import RunPlan
 
 TICK_S = 1.0
 """Between two measurements of the speed."""
+
+STARTING, UNCONFIRMED = BEFORE = ("starting", "unconfirmed")
+"""The states before anything is sent."""
 
 
 class LiveStatus:
@@ -29,6 +38,7 @@ class LiveStatus:
         self._wall = wall
         self._speed = Speed()
         self._speeds: tuple[float, float | None, float] = (0.0, None, 0.0)
+        self._end: dict[str, Any] = {}
 
     async def tick(self) -> None:
         """Measure the speeds every second until cancelled."""
@@ -36,6 +46,20 @@ class LiveStatus:
             if (moment := self._run.snapshot()) is not None:
                 self._speeds = self._speed.take(moment)
             await asyncio.sleep(TICK_S)
+
+    def end(self, ended: Summary) -> None:
+        """Show how the run has ended from now on: its state, why it has stopped, and its last counts."""
+        progress = ended.progress
+        asked = Changed.STOP in progress.changes
+        cause = cause_of(ended.session.ending, complete=progress.complete, asked=asked)
+        counts = {key_of(progress, kind): progress.counts[kind] for kind in KINDS}
+        self._end = {
+            "state": ended.status,
+            "why": None if cause is None else CAUSES[cause],
+            **self._rows(progress.rows, progress.rows - progress.remaining, counts, progress.spared),
+            **dict.fromkeys(("paused", "waiting", "doing", "left_s")),
+            **dict.fromkeys(("in_flight", "per_s"), 0),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The status now. docs/live.md describes each member."""
@@ -48,10 +72,30 @@ class LiveStatus:
             "host": plan.target.pinned_host,
             "run_id": self._run.run_id,
             "pid": os.getpid(),
-            "names": names,
+            "names": {**names, **left_out_words(plan.guards)},
             "plan": values_in(plan, In.PAGE),
+            "thresholds": [each._asdict() for each in thresholds(plan, moment)],
         }
-        return {**known, **(_starting(self._run.doing) if moment is None else self._values(moment))}
+        now = self._before() if moment is None else self._values(moment)
+        return {**known, **now, **self._end}
+
+    def _before(self) -> dict[str, Any]:
+        """The members before the sending."""
+        waits = not (self._run.sending or self._plan.complete)
+        return {"state": UNCONFIRMED if waits else STARTING, "doing": printable(self._run.doing)}
+
+    def _rows(self, rows: int, settled: int, counts: Mapping[str, int], spared: Mapping[str, int]) -> dict[str, Any]:
+        left_out, preflight = settled - sum(counts.values()), self._plan.export.counts
+        why = {**spared, "duplicate": preflight["duplicate"], "invalid": preflight["invalid"]}
+        why["excluded"] = left_out - sum(why.values())
+        return {
+            "rows": rows,
+            "settled": settled,
+            "remaining": rows - settled,
+            "counts": counts,
+            "left_out": left_out,
+            "left_out_by": {name: count for name, count in why.items() if count > 0},
+        }
 
     def _values(self, moment: Snapshot) -> dict[str, Any]:
         per_s, left_s, used = self._speeds
@@ -59,11 +103,7 @@ class LiveStatus:
         return {
             "state": _state(moment),
             "doing": moment.doing,
-            "rows": moment.rows,
-            "settled": moment.settled,
-            "remaining": moment.rows - moment.settled,
-            "counts": moment.counts,
-            "left_out": moment.settled - sum(moment.counts.values()),
+            **self._rows(moment.rows, moment.settled, moment.counts, moment.spared),
             "requests": moment.requests,
             "retries": moment.retries,
             "throttled": moment.throttled,
@@ -71,7 +111,8 @@ class LiveStatus:
             "rate": {
                 "allowed": moment.rate,
                 "used": round(used, 1),
-                "binding": _binding(moment, used),
+                "binding": (binding := _binding(moment, used)),
+                "bound": None if binding is None else BOUNDS.get(binding, binding),
                 "limits": moment.limits,
             },
             "concurrency": moment.concurrency,
@@ -90,17 +131,13 @@ class LiveStatus:
         }
 
 
-def _starting(doing: str) -> dict[str, Any]:
-    return {"state": "starting", "doing": printable(doing)}
-
-
 def _state(moment: Snapshot) -> str:
     if moment.draining:
         return "draining"
     if moment.pause is not None:
         return "paused"
     if moment.doing is not None:
-        return "starting"
+        return STARTING
     return "waiting" if moment.waiting else "sending"
 
 

@@ -36,6 +36,7 @@ def status_lines(run: Path, status: Mapping[str, Any]) -> list[str]:
     lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %)")
     names = status["names"]
     lines += [f"  {names.get(name, name):<10} {count:>13,}" for name, count in status["counts"].items() if count]
+    lines += [f"  left out   {count:>13,} {names.get(name, name)}" for name, count in status["left_out_by"].items()]
     return [*map(shown, lines), *now_lines(run, status)]
 
 

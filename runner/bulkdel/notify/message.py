@@ -71,7 +71,7 @@ class Cause(enum.StrEnum):
 
 CAUSES: Mapping[Cause, str] = {
     Cause.FILE: "a file of the run could not be written",
-    Cause.SIGNAL: "a signal",
+    Cause.SIGNAL: "Ctrl-C, or a signal of the system",
     Cause.ASKED: "it was asked to stop",
     Cause.HALTED: "a guard rail, an outage, a permission or the sign-in",
     Cause.LIMIT: "--limit is reached",

@@ -7,7 +7,7 @@ digest of a confirmation, and the live page. Nothing here reads, sends or delete
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Flag, auto
 from pathlib import Path
 from textwrap import TextWrapper
@@ -19,7 +19,7 @@ from bulkdel.core.option import field_of
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.export import Dialect
 from bulkdel.export.download import Source
-from bulkdel.format import printable
+from bulkdel.format import printable, shown
 from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.safety import plan_words as words
 from bulkdel.safety.checks import sample_trouble
@@ -130,6 +130,45 @@ def _wrapped(name: str, text: str, columns: int | None) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     ).wrap(text)
+
+
+SEEN = frozenset(
+    {
+        *("job", "parameters", "host", "pool", "export", "object", "id_type", "rows", "ids", "exclude", "exclude_met"),
+        *("guards", "backup", "memberships", "shards", "fires", "explained", "undoes", "not_after", "schedule"),
+        *("limit", "going_on", "sample", "notes"),
+    }
+)
+"""The facts whose lines the live page has. Of any other one the page shows nothing."""
+
+
+def seen_lines(plan: RunPlan) -> list[tuple[str, str]]:
+    """The plan as names and texts for the live page: without ids and texts of rows, each file by its name alone."""
+    hidden = replace(plan, shows_ids=False)
+    lines = [line for fact in FACTS if fact.name in SEEN and fact.lines is not None for line in fact.lines(hidden)]
+    names = {path: _name_of(path) for path in sorted(map(str, _paths(plan)), key=len, reverse=True)}
+    return [(name, _by_name(text, names)) for name, text in lines]
+
+
+def _by_name(text: str, names: Mapping[str, str]) -> str:
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return shown(text)
+
+
+def _name_of(path: str) -> str:
+    """The name of a file or an object; one that may be an e-mail address is left out."""
+    name = Path(shown_address(path)).name
+    return "FILE" if "@" in name else name
+
+
+def _paths(plan: RunPlan) -> list[Path | str]:
+    """Each file and folder that a line may name."""
+    arguments, undoes = plan.arguments, plan.arguments.undoes
+    of_job = (value["path"] for value in plan.parameters.values() if isinstance(value, Mapping) and "path" in value)
+    undone = () if undoes is None else (undoes.run, *undoes.backups)
+    of_run = (plan.export.path, plan.export.invalid_to, plan.run, arguments.backup, plan.memberships)
+    return [path for path in (*of_run, *(file.path for file in plan.excluded), *of_job, *undone) if path is not None]
 
 
 def _grouped(plan: RunPlan, where: In) -> dict[str, Any]:
@@ -371,9 +410,7 @@ FACTS = (
     PlanFact("digest", In.JSON | In.APPROVED, plan_digest),
     PlanFact("complete", In.JSON, lambda plan: plan.complete),
     PlanFact("sample", In.JSON | In.FOUND, _sample, lines=words.sample),
-    PlanFact(
-        "notes", In.JSON | In.FOUND, _notes, lines=lambda plan: (("note", note.text) for note in words.notes(plan))
-    ),
+    PlanFact("notes", In.JSON | In.FOUND, _notes, lines=words.note_lines),
     PlanFact("trouble", In.JSON, _trouble),
     PlanFact("command", In.JSON, _command),
 )

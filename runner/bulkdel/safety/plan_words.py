@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bulkdel.export.converting import PARQUET_FORMAT, WORKBOOK
 from bulkdel.export.encoding import UTF_8
 from bulkdel.format import counted, first_of, printable, shown, span, until_words
 from bulkdel.job import NEVER
+from bulkdel.log_words import bad_row_words
 from bulkdel.output import has_terminal
 from bulkdel.parameters import by_option
 from bulkdel.safety.run_plan import RunPlan, SampleCheck, Undone
@@ -47,11 +48,15 @@ SPARED = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note in the plan. name, facts: for programs, without ids and row texts."""
+    """A note in the plan. name, facts: for programs, without ids and row texts.
+
+    seen: the text without them; empty where `text` has none.
+    """
 
     name: str
     text: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seen: str = ""
 
 
 def or_none(path: Path | str | None) -> str | None:
@@ -96,7 +101,7 @@ def export(plan: RunPlan) -> Lines:
 
 def id_type(plan: RunPlan) -> Lines:
     """The type, and examples."""
-    examples = plan.export.examples
+    examples = plan.export.examples if plan.shows_ids else ()
     yield "id type", plan.id_type.name + (f", such as {', '.join(examples)}" if examples else "")
 
 
@@ -229,7 +234,7 @@ def explained(plan: RunPlan) -> Lines:
 def restores(plan: RunPlan) -> Lines:
     """What a restore brings back, and what the run after it does under the same confirmation."""
     if (undoes := plan.arguments.undoes) is not None:
-        yield from _restores(undoes, plan.words.noun)
+        yield from _restores(undoes if plan.shows_ids else replace(undoes, chosen=None), plan.words.noun)
 
 
 def not_after(plan: RunPlan) -> Lines:
@@ -369,7 +374,7 @@ def _looked_up_lines(plan: RunPlan) -> Lines:
     if found.without:
         yield "note", f"{found.without:,} of these accounts have no {plan.id_type.name}, so this run cannot reach them"
     if found.not_found:
-        which = f": {first_of(found.not_found, NOT_FOUND_MAX)}" if has_terminal() else ""
+        which = f": {first_of(found.not_found, NOT_FOUND_MAX)}" if plan.shows_ids and has_terminal() else ""
         yield (
             "note",
             f"protects no account: {counted(len(found.not_found), 'id')} to keep, which no look-up finds{which}",
@@ -386,6 +391,11 @@ def _sample_text(plan: RunPlan, there: str) -> str:
     if found:
         text += " (" + ", ".join(f"{count} {status}" for status, count in found.most_common()) + ")"
     return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
+
+
+def note_lines(plan: RunPlan) -> Lines:
+    """What to look at."""
+    yield from (("note", note.text if plan.shows_ids or not note.seen else note.seen) for note in notes(plan))
 
 
 def notes(plan: RunPlan) -> list[Note]:
@@ -507,16 +517,17 @@ def _export_notes(found: Preflight, to: Path | None) -> Iterator[Note]:
     """Yield the notes of the preflight: ids that a spreadsheet rewrote, and bad rows."""
     if found.spreadsheet:
         shown = ", ".join(found.spreadsheet_examples)
-        text = f"{found.spreadsheet:,} ids look like a spreadsheet rewrote them, such as {shown}"
-        yield Note("spreadsheet", text, {"ids": found.spreadsheet})
+        text = f"{found.spreadsheet:,} ids look like a spreadsheet rewrote them"
+        yield Note("spreadsheet", f"{text}, such as {shown}", {"ids": found.spreadsheet}, text)
     if invalid := found.counts["invalid"]:
         files = f"{to}, and the reasons to {to}{REASONS}"
         text = f"{counted(invalid, 'bad row')} left out; when a run begins, it writes them to {files}"
         yield Note("invalid", text, {"rows": invalid, "file": str(to), "reasons": f"{to}{REASONS}"})
     for group in found.bad:
         why, line = group.first.why, group.first.line
-        text = f"{counted(group.count, 'row')}: {why.words}; the first in line {line}"
-        yield Note("bad_rows", text, {"rows": group.count, "reason": why.why.name.lower(), "first_line": line})
+        text = f"{counted(group.count, 'row')}: {{}}; the first in line {line}"
+        facts = {"rows": group.count, "reason": why.why.name.lower(), "first_line": line}
+        yield Note("bad_rows", text.format(why.words), facts, text.format(bad_row_words(why.why.name)))
 
 
 def _gone_notes(plan: RunPlan) -> Iterator[Note]:

@@ -293,6 +293,7 @@ class RunPlan:
     server: the result of the sample check. own_ids: of `protected`, those that only the server knows: of the key's own
     user, and of an administrator that the pool keeps.
     person: at this process. own_key: of that person, if there is one.
+    shows_ids: whether its lines and notes may have ids and texts of rows.
     """
 
     arguments: RunArguments
@@ -320,6 +321,7 @@ class RunPlan:
     own_key: bytes | None = None
     to_look_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
     looked_up: LookedUp | None = None
+    shows_ids: bool = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.arguments.job.name}, ids={self.ids}, pool={self.pool!r})"

@@ -40,8 +40,8 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Read the status and turn it into metrics."""
         status = self._look()
-        if "counts" not in status:
-            return  # nothing is sent yet
+        if "latency" not in status:
+            return  # nothing was sent
         run = [str(status[name] or "") for name in LABELS]
         rows = GaugeMetricFamily("bulkdel_rows", "Rows of the export by outcome.", labels=[*LABELS, "outcome"])
         for outcome, count in {**status["counts"], **{name: status[name] for name in OTHER_ROWS}}.items():

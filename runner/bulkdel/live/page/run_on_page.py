@@ -6,21 +6,35 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from bulkdel.command_line import quoted
+from bulkdel.command_line import CommandLine, quoted
 from bulkdel.core.log_entries import ChangedBy, stamp
 from bulkdel.core.pace import By
 from bulkdel.format import printable
 from bulkdel.library import Run
-from bulkdel.live.status import LiveStatus
+from bulkdel.live.status import STARTING, LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.safety.checks import check_page
-from bulkdel.safety.run_plan import RunArguments
+from bulkdel.safety.plan_facts import seen_lines
+from bulkdel.safety.run_plan import RunArguments, RunPlan
 
 RUN = "RUN"
 """The page shows this for the path of the run: a path may have a name or an email in it."""
+
+
+class NextStep(NamedTuple):
+    """A command that may follow the end of a run.
+
+    event: its name in the output. text: what it does. line: as the terminal has it. seen: as the page has it, with RUN
+    and without a file, a host and a variable; None where it would do something else so.
+    """
+
+    event: str
+    text: str
+    line: CommandLine
+    seen: CommandLine | None
 
 
 class RunOnPage:
@@ -34,13 +48,26 @@ class RunOnPage:
         self._job = job
         self._path = re.compile(rf"(?<!\S){re.escape(path)}(?!\S)")
         self._planned: tuple[LiveStatus, Steering] | None = None
+        self._more: dict[str, Any] = {}
 
-    def planned(self, status: LiveStatus, steering: Steering) -> None:
-        """Show and steer the run from now on."""
+    def planned(self, plan: RunPlan, status: LiveStatus, steering: Steering) -> None:
+        """Show the plan, and show and steer the run from now on."""
         self._planned = status, steering
+        self._more["facts"] = seen_lines(plan)
+
+    def ended(self, steps: Sequence[NextStep]) -> None:
+        """Show what may follow, from now on."""
+        self._more["next"] = [(step.text, None if step.seen is None else str(step.seen)) for step in steps]
+
+    def failed(self, state: str, why: str) -> None:
+        """Show that the command has ended before anything was sent."""
+        self._more |= {"state": state, "why": why, "doing": None}
 
     def look(self) -> Mapping[str, Any]:
         """The status, as docs/live.md describes it."""
+        return {**self._known(), **self._more}
+
+    def _known(self) -> Mapping[str, Any]:
         if self._planned is not None:
             status = self._planned[0].to_json()
             command = status.get("confirm")
@@ -51,7 +78,7 @@ class RunOnPage:
             "pool": self._run.pool,
             "run_id": self._run.run_id,
             "pid": os.getpid(),
-            "state": "starting",
+            "state": STARTING,
             "doing": printable(self._run.doing),
         }
 
@@ -71,8 +98,12 @@ class RunOnPage:
 
 
 @contextlib.asynccontextmanager
-async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]:
+async def on_page(
+    run: Run, arguments: RunArguments, end_of: Callable[[BaseException], tuple[str, str]]
+) -> AsyncIterator[RunOnPage]:
     """Serve the page of `run` until the block ends, with --listen.
+
+    end_of: the state of the run, and why, when the block ends with this exception.
 
     Raises UsageError when the address cannot be listened on, or a token file cannot be used.
     """
@@ -85,4 +116,8 @@ async def on_page(run: Run, arguments: RunArguments) -> AsyncIterator[RunOnPage]
     from bulkdel.live.page.sign_in import read_tokens  # noqa: PLC0415 - the same
 
     async with serving_page(address, read_tokens(check_page(arguments)), seen):
-        yield seen
+        try:
+            yield seen
+        except BaseException as error:
+            seen.failed(*end_of(error))
+            raise

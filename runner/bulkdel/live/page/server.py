@@ -25,6 +25,7 @@ from bulkdel.errors import trace_of
 from bulkdel.live.connections import ANSWER_S, Connections, listen
 from bulkdel.live.page.sign_in import NAME_MAX, BrowserSession, SignIns, Tokens, TooManyWrongTokensError
 from bulkdel.live.page.stream import LAST_S, EventStream
+from bulkdel.live.status import BEFORE
 from bulkdel.output import say
 
 REQUEST_MAX = 8 * 1024
@@ -222,7 +223,7 @@ class _Page:
         return _text(200, "ok") if self._run.writable() else _text(503, "the log cannot be written")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        if self._run.look()["state"] == "starting":
+        if self._run.look()["state"] in BEFORE:
             return _text(503, "nothing is sent yet")
         return _text(200, "ok")
 

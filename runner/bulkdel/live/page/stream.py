@@ -39,10 +39,10 @@ RATE_WINDOW = 2
 LATENCY_WINDOW = 5
 """Points over which rate and latency are measured. One second has too few requests at a low rate."""
 
-Point = tuple[float, float | None, float, float | None, float | None]
+Point = tuple[float, float | None, float, float | None, float | None, int, bool]
 """Epoch seconds; requests a second that are allowed (None without a limit), and that were sent in the last RATE_WINDOW
 seconds; latency in seconds: half, and 95 %, of the responses of the last LATENCY_WINDOW seconds took at most so long
-(None without one)."""
+(None without one); responses 429 since the point before; whether the run is paused."""
 
 
 class EventStream:
@@ -122,6 +122,7 @@ class History:
         self._wall = wall
         self._points: deque[Point] = deque(maxlen=POINTS_MAX)
         self._counted: deque[tuple[float, int, Sequence[int]]] = deque(maxlen=LATENCY_WINDOW + 1)
+        self._throttled = 0
 
     @property
     def points(self) -> list[Point]:
@@ -144,7 +145,10 @@ class History:
             round((status["requests"] - requests) / (now - then), 1) if now > then else 0.0,
             _rounded(quantile(bounds_s, recent, 0.5)),
             _rounded(quantile(bounds_s, recent, 0.95)),
+            max(0, status["throttled"] - self._throttled),
+            status["paused"] is not None,
         )
+        self._throttled = status["throttled"]
         self._points.append(point)
         return point
 
