@@ -195,6 +195,11 @@ def columns() -> int | None:
     return shutil.get_terminal_size().columns if has_terminal() else None
 
 
+def has_bars() -> bool:
+    """Whether the encoding of stderr has characters such as ▂."""
+    return (getattr(sys.__stderr__, "encoding", None) or "").lower().startswith("utf")
+
+
 def detach_stdio() -> None:
     """Replace a stream that is gone, because the interpreter's last flush would fail on it and change the exit code."""
     for stream in (sys.stdout, sys.stderr):

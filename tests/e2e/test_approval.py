@@ -108,7 +108,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 @mutant(
     "a plan file has the ids that are shown as examples",
     "_sample",
-    swap('"statuses": statuses', '"statuses": {**statuses, str(plan.server.found): 1}'),
+    swap('"statuses": plan.server.statuses', '"statuses": {str(plan.server.found): 1}'),
 )
 def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
     """Each step prints the next command. Only the export's ids are deleted, and both users are in the log."""

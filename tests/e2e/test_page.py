@@ -215,7 +215,10 @@ def test_the_page_from_the_plan_to_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "signum", "state", "why"),
-    [("no", 0, "refused", "it was not confirmed"), (None, signal.SIGTERM, "interrupted", "Ctrl-C, or a signal of the system")],
+    [
+        ("no", 0, "refused", "it was not confirmed"),
+        (None, signal.SIGTERM, "interrupted", "Ctrl-C, or a signal of the system"),
+    ],
 )
 def test_the_page_of_a_run_that_ends_before_it_begins(
     tmp_path: Path, typed: str | None, signum: int, state: str, why: str

@@ -30,7 +30,7 @@ from bulkdel.place.opening import log_at
 from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.export_reading import ReadingProgress
-from bulkdel.safety.plan_facts import plan_lines, seen_lines
+from bulkdel.safety.plan_facts import file_values, plan_lines, seen_lines
 from bulkdel.safety.preparation import find_target, prepare
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
 from bulkdel.settings import Settings
@@ -178,6 +178,33 @@ def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path
     assert "100,000 rows apart" not in text, "an export that the window covers whole has no such trouble"
     assert "found by its name" in text
     assert str(plan.run) in told["run"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "counted"),
+    [
+        (["On leave", "Left", "Left", None, ""], {"Left": 2, "On leave": 1}),
+        (["a@x.example", "x" * 41, "+49170", "Left"], {"other": 3, "Left": 1}),
+        ([f"s{n}" for n in range(10)], {f"s{n}": 1 for n in range(10)}),
+        ([f"s{n}" for n in range(11)], {"other": 11}),
+    ],
+)
+def test_what_may_name_a_person_is_no_status(statuses: list[str | None], counted: dict[str, int]) -> None:
+    """The log and the JSON of a plan have the statuses."""
+    server = SampleCheck("p1", len(statuses), found(*statuses))
+    assert server.statuses == counted
+    assert server.to_json()["statuses"] == counted
+    assert list(server.statuses) == list(counted), "the most frequent first"
+
+
+def test_the_last_sign_ins_of_the_sample(stack: ExitStack, tmp_path: Path) -> None:
+    moment = Instant(AT)
+    server = SampleCheck("p1", 2, found("a", None, seen_at=AT_EPOCH - 100 * 86_400.0), moment=moment)
+    plan = planned(stack, tmp_path, server=server)
+    assert any(line.split() == ["sign-ins", "2", "90-180d"] for line in plan_lines(plan))
+    assert file_values(plan)["sample"]["sign_ins"]["90_to_180_days"] == 2
+    assert "sign_ins" not in SampleCheck("p1", 2, found("a"), moment=moment).to_json()
+    assert "sign_ins" not in replace(server, moment=None).to_json()
 
 
 def test_what_is_compared_before_the_confirmation_stands_last(stack: ExitStack, tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ def test_no_name_becomes_a_link_or_a_heading() -> None:
             ["the key: goes to `https://api.example.com`, which is not the host of delete-users: only this file names"],
         ),
         ({"host": "https://api.genauth.ai"}, []),
+        (
+            {"sample": {"asked": 200, "found": 193, "sign_ins": {"never": 3, "under_30_days": 190}}},
+            ["- sign-ins: 3 never ▁, 190 under 30d █"],
+        ),
     ],
 )
 def test_what_is_compared_and_where_the_key_goes(changes: dict[str, Any], lines: list[str]) -> None:

@@ -15,6 +15,7 @@ from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeName
 from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import age_fault, leaves, valid_until
+from bulkdel.core.sign_ins import sign_in_words
 from bulkdel.errors import UsageError
 from bulkdel.export.encoding import UTF_8
 from bulkdel.format import amount, counted, printable, span
@@ -194,6 +195,8 @@ def _found(values: Mapping[str, Any], job: Job) -> Iterator[tuple[str, str]]:
         latest = sample.get("latest_sign_in")
         seen = f"; the latest sign-in was {_plain(latest[:10])}" if latest else ""
         yield "sample", words + (f" ({statuses})" if statuses else "") + seen
+        if counts := sample.get("sign_ins"):
+            yield "sign-ins", _plain(sign_in_words(counts, bars=True))
     else:
         yield "sample", "none"
     lasts = f", about {span(max(1.0, estimate['estimated_s']))}" if estimate.get("estimated_s") else ""

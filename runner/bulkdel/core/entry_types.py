@@ -134,6 +134,7 @@ _HEADER = {
     "sample": (
         {
             **dict.fromkeys(("asked?", "found?"), WHOLE),
+            **dict.fromkeys(("statuses?", "sign_ins?"), Each(WHOLE)),
             "newest?": (TIME, NONE),
             "future_s?": NUMBER,
             "ahead_s?": (int, NONE),

@@ -258,10 +258,11 @@ def _memberships(plan: RunPlan) -> dict[str, Any] | None:
 def _sample(plan: RunPlan) -> dict[str, Any] | None:
     if not plan.server.asked:
         return None
-    statuses, latest = words.statuses(plan.server)
+    latest = words.latest_sign_in(plan.server)
     return {
         **plan.server.to_json(),
-        "statuses": statuses,
+        "statuses": plan.server.statuses,
+        "sign_ins": plan.server.sign_ins,
         "latest_sign_in": latest.isoformat() if latest else None,
         "spared": {guard.option: count for guard, count in words.spared(plan).items()},
     }

@@ -6,7 +6,6 @@ A line may have an id or the text of a row. Nothing here reads, sends or deletes
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,13 +19,14 @@ from bulkdel.core.bad_rows import with_article
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.core.log_entries import MembershipsSaved
 from bulkdel.core.shards import LOCAL
+from bulkdel.core.sign_ins import sign_in_words
 from bulkdel.export import REASONS, Preflight
 from bulkdel.export.converting import PARQUET_FORMAT, WORKBOOK
 from bulkdel.export.encoding import UTF_8
 from bulkdel.format import counted, first_of, printable, shown, span, until_words
 from bulkdel.job import NEVER
 from bulkdel.log_words import bad_row_words
-from bulkdel.output import has_terminal
+from bulkdel.output import has_bars, has_terminal
 from bulkdel.parameters import by_option
 from bulkdel.safety.run_plan import RunPlan, SampleCheck, Undone
 from bulkdel.times import schedule_words
@@ -275,6 +275,8 @@ def sample(plan: RunPlan) -> Lines:
     if plan.server.asked:
         there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
         yield "sample", _sample_text(plan, there)
+    if counts := plan.server.sign_ins:
+        yield "sign-ins", sign_in_words(counts, bars=has_bars())
 
 
 def _chosen(undoes: Undone) -> Lines:
@@ -319,12 +321,11 @@ def saved_memberships(plan: RunPlan) -> MembershipsSaved | None:
     return None if plan.progress is None or plan.copies_memberships else plan.progress.memberships
 
 
-def statuses(server: SampleCheck) -> tuple[Counter[str], datetime | None]:
-    """The statuses of the sampled accounts, and their latest sign-in."""
+def latest_sign_in(server: SampleCheck) -> datetime | None:
+    """The latest sign-in of the sampled accounts."""
     times = (account.last_seen_at for account in server.found.values())
     seen = [at for at in times if at is not None and at != NEVER]
-    statuses = Counter(account.status for account in server.found.values() if account.status)
-    return statuses, datetime.fromtimestamp(max(seen), UTC) if seen else None
+    return datetime.fromtimestamp(max(seen), UTC) if seen else None
 
 
 def spared(plan: RunPlan) -> dict[Guard, int]:
@@ -383,13 +384,13 @@ def _looked_up_lines(plan: RunPlan) -> Lines:
 
 def _sample_text(plan: RunPlan, there: str) -> str:
     server = plan.server
-    found, latest = statuses(server)
+    found, latest = server.statuses, latest_sign_in(server)
     text = f"{len(server.found)} of {server.asked} looked up {there}"
     look_ups = plan.target.look_ups(plan.id_type)
     if server.unproven and look_ups is not None:
         text += f", {server.unproven} with {look_ups.misread.mark} are not proven absent"
     if found:
-        text += " (" + ", ".join(f"{count} {status}" for status, count in found.most_common()) + ")"
+        text += " (" + ", ".join(f"{count} {status}" for status, count in found.items()) + ")"
     return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
 
 

@@ -5,6 +5,8 @@ Nothing here reads, sends or deletes. `safety.plan_facts` describes the plan, fo
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +26,7 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Record
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import cuts_of
+from bulkdel.core.sign_ins import sign_ins_by_age
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
@@ -224,6 +227,15 @@ class CheckedExport:
                     yield id_
 
 
+STATUSES_MAX = 10
+"""When the accounts have more different ones, the field is no status: it may name a person."""
+
+STATUS = re.compile(r"[\w .:-]{1,40}")
+"""A status. A longer text may be a message."""
+
+OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class SampleCheck:
     """The result of the sample check.
@@ -263,10 +275,24 @@ class SampleCheck:
         """Whether a look-up has found an existing account since the command was started."""
         return bool(self.found) or self.found_before
 
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many of the accounts have each status, the most frequent first. What is no status is `OTHER`."""
+        given = [account.status for account in self.found.values() if account.status]
+        counts = Counter(status if STATUS.fullmatch(status) else OTHER for status in given)
+        return dict(counts.most_common()) if len(counts) <= STATUSES_MAX else {OTHER: len(given)}
+
+    @property
+    def sign_ins(self) -> dict[str, int]:
+        """The last sign-ins of the accounts by age (`core.sign_ins`); empty when none is known."""
+        times = (account.last_seen_at for account in self.found.values())
+        return {} if self.moment is None else sign_ins_by_age(times, self.moment.ours)
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in the header."""
-        unproven = {"unproven": self.unproven} if self.unproven else {}
-        return {"asked": self.asked, "found": len(self.found), **unproven, **self.sampled.to_json()}
+        some = {"unproven": self.unproven, "statuses": self.statuses, "sign_ins": self.sign_ins}
+        known = {name: value for name, value in some.items() if value}
+        return {"asked": self.asked, "found": len(self.found), **known, **self.sampled.to_json()}
 
 
 NOT_SIGNED_IN = SampleCheck()
