@@ -197,7 +197,7 @@ def test_a_resume_shows_and_asks_for_what_remains(tmp_path: Path) -> None:
         assert "to delete  50 ids that remain of 60, in 1 request" in plan.out, plan.out
         planned = bulkdel("plan", *words, "--json", "--out", tmp_path / "p.json")
         assert planned.summary["remaining"] == 50
-        approved, _, found = bulkdel("show", tmp_path / "p.json").out.partition("## What the plan found")
+        approved, _, found = bulkdel("show", tmp_path / "p.json").out.partition("## What the plan showed")
         assert ("# delete-users: 60 ids in pool" in approved, "50 remaining" in found) == (True, True)
         unasked = bulkdel("run", *words)
         assert unasked.code == 2

@@ -31,8 +31,7 @@ STOPS = "a bad row refuses it"
     ],
 )
 def test_how_the_export_is_read(changes: dict[str, Any], words: str) -> None:
-    estimate = {"requests": 3996, "rate": 50}
-    values = {**VALUES, "sha256": "ee", "estimate": estimate, "export": {**VALUES["export"], **changes}}
+    values = {**VALUES, "sha256": "ee", "export": {**VALUES["export"], **changes}}
     lines = list(shown_lines(PlanFile(Path("plan.json"), values), 0.0))
     assert f"email: {words}" in [line.partition("read as:")[2].strip() for line in lines]
 
@@ -44,7 +43,7 @@ def test_how_the_export_is_read(changes: dict[str, Any], words: str) -> None:
 )
 def test_no_name_becomes_a_link_or_a_heading() -> None:
     pool = "x [a](b) #1 `c` https://evil.example WWW.evil.example"
-    values = {**VALUES, "sha256": "ee", "estimate": {"requests": 3996, "rate": 50}, "pool": pool}
+    values = {**VALUES, "sha256": "ee", "pool": pool}
     heading = next(iter(shown_lines(PlanFile(Path("plan.json"), values), 0.0)))
     shown = r"x \[a\](b) \#1 \`c\` https\://evil.example WWW\.evil.example"
     assert heading.endswith(f" in pool {shown}")
@@ -69,13 +68,13 @@ def test_no_name_becomes_a_link_or_a_heading() -> None:
         ),
         ({"host": "https://api.genauth.ai"}, []),
         (
-            {"sample": {"asked": 200, "found": 193, "sign_ins": {"never": 3, "under_30_days": 190}}},
-            ["- sign-ins: 3 never ▁, 190 under 30d █"],
+            {"shown": [["note", "5 rows: an empty id"], ["fires", "`x` <b>"]]},
+            ["- note: 5 rows: an empty id", r"- fires: \`x\` \<b\>"],
         ),
     ],
 )
 def test_what_is_compared_and_where_the_key_goes(changes: dict[str, Any], lines: list[str]) -> None:
-    values = {**VALUES, "sha256": "ee", "estimate": {"requests": 3996, "rate": 50}, **changes}
+    values = {**VALUES, "sha256": "ee", **changes}
     found = [" ".join(line.split()) for line in shown_lines(PlanFile(Path("plan.json"), values), 0.0)]
     assert [line for line in lines if not any(line in each for each in found)] == []
     assert any("- the key:" in each for each in found) is ("host" not in changes)

@@ -15,11 +15,10 @@ from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeName
 from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import age_fault, leaves, valid_until
-from bulkdel.core.sign_ins import sign_in_words
 from bulkdel.errors import UsageError
 from bulkdel.export.encoding import UTF_8
-from bulkdel.format import amount, counted, printable, span
-from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.format import amount, counted, printable
+from bulkdel.job import TargetOptions, load_job
 from bulkdel.log_words import user_words
 from bulkdel.output import result_line
 from bulkdel.parameters import parameters_of
@@ -48,7 +47,7 @@ def show(path: Path) -> int:
 def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     """Yield the lines: first what, how many, where, by whom and until when; then everything else; then the command.
 
-    Above "What the plan found" is what a run compares, and what the job says of itself.
+    Above "What the plan showed" is what a run compares, and what the job says of itself.
     """
     values, job = plan.values, load_job(plan.names[0])
     old = age_fault(values, now)
@@ -70,11 +69,11 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     yield ""
     yield from _facts(*_approved(values))
     yield ""
-    yield "## What the plan found"
+    yield "## What the plan showed"
     yield ""
-    yield "No run compares this."
+    yield "No run compares these lines: they are texts of the file."
     yield ""
-    yield from _facts(*_found(values, job))
+    yield from _facts(*((_plain(name), _plain(text)) for name, text in values["shown"]))
     yield ""
     if old is not None:
         yield "The plan cannot be run any more. Make it anew with `bulkdel plan`, and have it approved."
@@ -181,33 +180,6 @@ def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
     if export["trim"]:
         yield "spaces around an id are taken off"
     yield "a bad row refuses it" if not export["skip_invalid"] else "bad rows are left out"
-
-
-def _found(values: Mapping[str, Any], job: Job) -> Iterator[tuple[str, str]]:
-    """Yield what is not compared: it may be otherwise when the plan is run."""
-    sample, estimate = values["sample"], values["estimate"]
-    if (going_on := values.get("going_on")) is not None:
-        settled = counted(going_on["settled"], "row", "has", "have")
-        yield "going on", f"{settled} an outcome already, {going_on['remaining']:,} remaining"
-    if sample is not None:
-        words = f"{sample['found']:,} of {sample['asked']:,} looked up exist"
-        statuses = ", ".join(f"{count} {_plain(status)}" for status, count in sample.get("statuses", {}).items())
-        latest = sample.get("latest_sign_in")
-        seen = f"; the latest sign-in was {_plain(latest[:10])}" if latest else ""
-        yield "sample", words + (f" ({statuses})" if statuses else "") + seen
-        if counts := sample.get("sign_ins"):
-            yield "sign-ins", _plain(sign_in_words(counts, bars=True))
-    else:
-        yield "sample", "none"
-    lasts = f", about {span(max(1.0, estimate['estimated_s']))}" if estimate.get("estimated_s") else ""
-    yield "requests", f"{estimate['requests']:,} at {estimate['rate']:g}/s{lasts}"
-    if job.fires:
-        yield "fires", _plain(job.fires)
-    for each in values.get("explained", ()):
-        yield _plain(each["name"]), _plain(each["text"])
-    for each in values.get("notes", ()):
-        facts = ", ".join(f"{_plain(name)} {_code(value)}" for name, value in each.items() if name != "note")
-        yield "note", _plain(each["note"].replace("_", " ")) + (f": {facts}" if facts else "")
 
 
 def _plain(text: object) -> str:

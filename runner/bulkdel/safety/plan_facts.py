@@ -31,7 +31,8 @@ class In(Flag):
 
     JSON: `plan --json`. PAGE: the live page. HEADER: the header of the log; it must be the same on a resume. READ: the
     same, in its member `source`: how the rows are read. DIGEST: a confirmation covers it. APPROVED: in the file of a
-    plan, and a run by the plan must have the same. FOUND: in that file, too, and a run may differ.
+    plan, and a run by the plan must have the same. FOUND: in that file, too, and a run may differ. SEEN: its lines are
+    in that file and on the live page (`seen_lines`).
 
     None of them has an id or the text of a row.
     """
@@ -43,6 +44,7 @@ class In(Flag):
     DIGEST = auto()
     APPROVED = auto()
     FOUND = auto()
+    SEEN = auto()
 
 
 PINNED = In.HEADER | In.DIGEST | In.APPROVED
@@ -132,20 +134,11 @@ def _wrapped(name: str, text: str, columns: int | None) -> list[str]:
     ).wrap(text)
 
 
-SEEN = frozenset(
-    {
-        *("job", "parameters", "host", "pool", "export", "object", "id_type", "rows", "ids", "exclude", "exclude_met"),
-        *("guards", "backup", "memberships", "shards", "fires", "explained", "undoes", "not_after", "schedule"),
-        *("limit", "going_on", "sample", "notes"),
-    }
-)
-"""The facts whose lines the live page has. Of any other one the page shows nothing."""
-
-
 def seen_lines(plan: RunPlan) -> list[tuple[str, str]]:
-    """The plan as names and texts for the live page: without ids and texts of rows, each file by its name alone."""
+    """The plan as names and texts for other people: without ids and texts of rows, each file by its name alone."""
     hidden = replace(plan, shows_ids=False)
-    lines = [line for fact in FACTS if fact.name in SEEN and fact.lines is not None for line in fact.lines(hidden)]
+    seen = [fact.lines for fact in FACTS if fact.where & In.SEEN and fact.lines is not None]
+    lines = [line for of_fact in seen for line in of_fact(hidden)]
     names = {path: _name_of(path) for path in sorted(map(str, _paths(plan)), key=len, reverse=True)}
     return [(name, _by_name(text, names)) for name, text in lines]
 
@@ -225,11 +218,6 @@ def _only(undoes: Undone) -> dict[str, int] | None:
         "not_done": chosen.not_done,
     }
     return {name: len(some) for name, some in names.items()}
-
-
-def _going_on(plan: RunPlan) -> dict[str, int] | None:
-    log = plan.progress
-    return None if log is None else {"settled": log.rows - log.remaining, "remaining": log.remaining}
 
 
 def _estimated_s(plan: RunPlan) -> float | None:
@@ -319,9 +307,8 @@ def _count(
 
 
 FACTS = (
-    PlanFact("job", PINNED | In.JSON, asked=lambda run: run.job.name, lines=words.job),
-    PlanFact("summary", In.FOUND, asked=lambda run: run.job.summary),
-    PlanFact("parameters", In.JSON | In.DIGEST, lambda plan: dict(plan.parameters), lines=words.parameters),
+    PlanFact("job", PINNED | In.JSON | In.SEEN, asked=lambda run: run.job.name, lines=words.job),
+    PlanFact("parameters", In.JSON | In.DIGEST | In.SEEN, lambda plan: dict(plan.parameters), lines=words.parameters),
     PlanFact(
         "parameters",
         In.APPROVED,
@@ -330,14 +317,18 @@ FACTS = (
     PlanFact("table", In.HEADER | In.DIGEST, lambda plan: dict(plan.arguments.job.pinned) or None, rare=True),
     PlanFact("verdicts", In.DIGEST, lambda plan: dict(plan.arguments.job.verdicts)),
     PlanFact("table", In.APPROVED, lambda plan: {**plan.arguments.job.pinned, **plan.arguments.job.verdicts}),
-    PlanFact("host", PINNED | In.JSON, lambda plan: plan.target.pinned_host, lines=words.host, last=True),
+    PlanFact("host", PINNED | In.JSON | In.SEEN, lambda plan: plan.target.pinned_host, lines=words.host, last=True),
     PlanFact("confirm_host", In.JSON | In.APPROVED, lambda plan: plan.host_word),
-    PlanFact("pool", PINNED | In.JSON, words.known_pool, lines=words.pool, last=True),
+    PlanFact("pool", PINNED | In.JSON | In.SEEN, words.known_pool, lines=words.pool, last=True),
     PlanFact("key", In.JSON, lambda plan: plan.target.key, lines=words.key),
-    PlanFact("export", In.JSON, lambda plan: printable(plan.export.path), lines=words.export, last=True),
+    PlanFact("export", In.JSON | In.SEEN, lambda plan: printable(plan.export.path), lines=words.export, last=True),
     PlanFact("name", In.FOUND, lambda plan: printable(shown_address(plan.arguments.export)), group="export"),
     PlanFact(
-        "object", In.JSON | In.FOUND, lambda plan: _object(plan.export.source), lines=words.version, group="export"
+        "object",
+        In.JSON | In.FOUND | In.SEEN,
+        lambda plan: _object(plan.export.source),
+        lines=words.version,
+        group="export",
     ),
     PlanFact("sheets_hidden", In.JSON | In.FOUND, lambda plan: [*plan.export.hidden], group="export"),
     PlanFact("sha256", PINNED | In.JSON, lambda plan: plan.export.fingerprint.sha256, group="export"),
@@ -349,21 +340,21 @@ FACTS = (
     _of_options("id_pattern"),
     PlanFact(
         "id_type",
-        PINNED | In.JSON,
+        PINNED | In.JSON | In.SEEN,
         asked=lambda run: run.settings.id_type or run.job.id_type_default,
         lines=words.id_type,
     ),
     PlanFact("id_reusable", In.JSON, lambda plan: plan.id_type.reusable),
-    _count("rows", lines=words.rows),
-    _count("ids", In.DIGEST, words.size_of_the_work, last=True),
+    _count("rows", In.SEEN, lines=words.rows),
+    _count("ids", In.DIGEST | In.SEEN, words.size_of_the_work, last=True),
     _count("duplicate"),
     _count("excluded"),
     _count("invalid"),
     PlanFact("remaining", In.JSON, lambda plan: plan.remaining),
     PlanFact("look_first", In.JSON | In.DIGEST, lambda plan: plan.look_first),
-    PlanFact("requests", In.JSON | In.FOUND, lambda plan: plan.requests, group="estimate"),
-    PlanFact("rate", In.JSON | In.PAGE | In.FOUND, asked=lambda run: run.settings.rate, group="estimate"),
-    PlanFact("estimated_s", In.JSON | In.FOUND, _estimated_s, group="estimate"),
+    PlanFact("requests", In.JSON, lambda plan: plan.requests, group="estimate"),
+    PlanFact("rate", In.JSON | In.PAGE, asked=lambda run: run.settings.rate, group="estimate"),
+    PlanFact("estimated_s", In.JSON, _estimated_s, group="estimate"),
     PlanFact("concurrency", In.PAGE, asked=lambda run: run.settings.in_flight),
     PlanFact("chunk_size", In.PAGE, lambda plan: plan.chunk_size),
     PlanFact("drain_s", In.JSON, asked=lambda run: run.settings.drain),
@@ -371,28 +362,30 @@ FACTS = (
     PlanFact("in_doubt", In.DIGEST, asked=lambda run: run.settings.in_doubt),
     PlanFact("allow_absent", In.DIGEST, asked=lambda run: run.settings.allow_absent),
     PlanFact("max_refused", In.PAGE | In.DIGEST, asked=lambda run: run.settings.max_refused),
-    PlanFact("exclude", In.JSON | In.APPROVED, _exclude, lines=words.exclude_files),
+    PlanFact("exclude", In.JSON | In.APPROVED | In.SEEN, _exclude, lines=words.exclude_files),
     PlanFact("exclude", In.DIGEST, lambda plan: sorted(file.key for file in plan.excluded)),
     PlanFact("exclude_looked_up", In.JSON, _looked_up),
-    PlanFact("exclude_met", In.JSON, lambda plan: plan.export.met, lines=words.protected, last=True),
+    PlanFact("exclude_met", In.JSON | In.SEEN, lambda plan: plan.export.met, lines=words.protected, last=True),
     PlanFact("exclude_perhaps", In.JSON, lambda plan: plan.export.perhaps),
     PlanFact("own_user_protected", In.JSON, lambda plan: plan.server.owner),
     PlanFact("administrator_protected", In.JSON, lambda plan: bool(plan.server.administrator)),
-    PlanFact("guards", In.JSON | In.DIGEST, lambda plan: plan.guards.to_json(), lines=words.guards, last=True),
+    PlanFact(
+        "guards", In.JSON | In.DIGEST | In.SEEN, lambda plan: plan.guards.to_json(), lines=words.guards, last=True
+    ),
     PlanFact("guards", In.APPROVED, asked=lambda run: guard_options(run.settings.guards)),
     PlanFact("options", In.APPROVED, asked=_options),
     PlanFact("run", In.JSON, lambda plan: printable(plan.run), lines=words.run_place),
     PlanFact("run_exists", In.JSON, lambda plan: plan.progress is not None),
-    PlanFact("shards", lines=words.shards),
-    PlanFact("backup", In.JSON, lambda plan: words.or_none(plan.arguments.backup), lines=words.backup),
+    PlanFact("shards", In.SEEN, lines=words.shards),
+    PlanFact("backup", In.JSON | In.SEEN, lambda plan: words.or_none(plan.arguments.backup), lines=words.backup),
     PlanFact("backup", In.PAGE | In.DIGEST | In.APPROVED, asked=lambda run: run.settings.keeps_backup),
-    PlanFact("memberships", In.JSON, _memberships, lines=words.memberships),
+    PlanFact("memberships", In.JSON | In.SEEN, _memberships, lines=words.memberships),
     PlanFact("memberships", In.DIGEST, asked=lambda run: run.settings.backup_memberships),
-    PlanFact("fires", In.JSON | In.FOUND, asked=lambda run: run.job.fires, lines=words.fires),
-    PlanFact("explained", In.JSON | In.FOUND, _explained, lines=words.explained),
+    PlanFact("fires", In.JSON | In.SEEN, asked=lambda run: run.job.fires, lines=words.fires),
+    PlanFact("explained", In.JSON | In.SEEN, _explained, lines=words.explained),
     PlanFact(
         "undoes",
-        In.JSON,
+        In.JSON | In.SEEN,
         asked=lambda run: None if run.undoes is None else printable(run.undoes.run),
         lines=words.restores,
     ),
@@ -400,18 +393,21 @@ FACTS = (
     PlanFact("look_ups", In.JSON, lambda plan: plan.has_look_ups),
     PlanFact(
         "not_after",
-        In.JSON | In.APPROVED,
+        In.JSON | In.APPROVED | In.SEEN,
         lambda plan: None if plan.until is None else plan.until.isoformat(),
         lines=words.not_after,
         last=True,
     ),
-    PlanFact("schedule", In.PAGE, asked=lambda run: run.settings.schedule, lines=words.schedule),
-    PlanFact("limit", In.JSON | In.DIGEST, asked=lambda run: run.settings.limit, lines=words.limit, last=True),
-    PlanFact("going_on", In.FOUND, _going_on, lines=words.going_on),
+    PlanFact("schedule", In.PAGE | In.SEEN, asked=lambda run: run.settings.schedule, lines=words.schedule),
+    PlanFact(
+        "limit", In.JSON | In.DIGEST | In.SEEN, asked=lambda run: run.settings.limit, lines=words.limit, last=True
+    ),
+    PlanFact("going_on", In.SEEN, lines=words.going_on),
     PlanFact("digest", In.JSON | In.APPROVED, plan_digest),
     PlanFact("complete", In.JSON, lambda plan: plan.complete),
-    PlanFact("sample", In.JSON | In.FOUND, _sample, lines=words.sample),
-    PlanFact("notes", In.JSON | In.FOUND, _notes, lines=words.note_lines),
+    PlanFact("sample", In.JSON | In.FOUND | In.SEEN, _sample, lines=words.sample),
+    PlanFact("notes", In.JSON | In.SEEN, _notes, lines=words.note_lines),
+    PlanFact("shown", In.FOUND, lambda plan: [[*line] for line in seen_lines(plan)]),
     PlanFact("trouble", In.JSON, _trouble),
     PlanFact("command", In.JSON, _command),
 )
