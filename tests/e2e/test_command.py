@@ -134,7 +134,7 @@ def test_the_question_stands_below_what_it_is_about(tmp_path: Path) -> None:
         f"  pool       {POOL}",
         "  to delete  up to 1,700 ids in 68 requests",
         "  protected  300 of 300 ids to keep are in the export, so 300 rows are left out",
-        "  spared     each user that signed in at 2020-01-01 or later",
+        "  spared     each user that signed in since 2020-01-01",
         "  not after  ",
     ):
         assert [line for line in lines if line.startswith(expected)], (expected, lines)

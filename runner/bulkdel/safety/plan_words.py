@@ -40,7 +40,7 @@ OLD_S = 86_400.0
 """A copy of the memberships that is older than this is called old."""
 
 SPARED = {
-    ACTIVE_SINCE: "each {} that signed in at {} or later",
+    ACTIVE_SINCE: "each {} that signed in since {}",
     CREATED_AFTER: "each {} that was created after {}",
     ONLY_STATUS: "each {} whose status is not {}",
 }
@@ -164,8 +164,14 @@ def guards(plan: RunPlan) -> Lines:
     counts = spared(plan)
     for guard in plan.guards.given:
         sampled = f": {_spared_share(plan, counts[guard])}" if plan.server.found else ""
+        if guard == ONLY_STATUS and (has := plan.server.statuses):
+            sampled += f"; the sample has {_status_counts(has)}"
         values = " or ".join(plan.guards.typed(guard))
         yield "spared", f"{SPARED[guard].format(plan.words.noun, values)} ({guard.option}){sampled}"
+
+
+def _status_counts(statuses: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {status}" for status, count in statuses.items())
 
 
 def _spared_share(plan: RunPlan, spared: int) -> str:
@@ -390,7 +396,7 @@ def _sample_text(plan: RunPlan, there: str) -> str:
     if server.unproven and look_ups is not None:
         text += f", {server.unproven} with {look_ups.misread.mark} are not proven absent"
     if found:
-        text += " (" + ", ".join(f"{count} {status}" for status, count in found.items()) + ")"
+        text += f" ({_status_counts(found)})"
     return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
 
 
