@@ -453,6 +453,8 @@ class Job(Protocol):
         share it, and stand beside each other in the export, are sent together.
     memberships: the requests that read groups and roles with their members; None when the API has none of its users.
     request: its request in words, and where a user may have written it wrongly; empty when no user writes it.
+    code_words: what the codes of a refusal mean, for the report: those of `Detail.code` under `code`, and those of each
+        member of `Detail.extra` under its name.
     """
 
     contract: int
@@ -474,6 +476,7 @@ class Job(Protocol):
     in_common: Callable[[Record], object] | None = None
     memberships: Memberships | None = None
     request: str = ""
+    code_words: Mapping[str, Mapping[int, str]] = MappingProxyType({})
 
     def configured(self, table: Mapping[str, Any]) -> Job:  # noqa: ARG002 - most jobs are the same with any table
         """The job as its table of the config file describes it. Raises UsageError. Called before anything else."""

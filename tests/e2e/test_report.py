@@ -30,6 +30,7 @@ from tests.syntax import swap
 
 NAMES = [f"{first} {last}" for first in ("Anna", "Boris", "Chloe", "Dmitri", "Élodie") for last in ("Miller", "Okafor")]
 MAILS = [f"{name[0].lower()}.{name.split()[1].lower()}{i}@example.com" for i, name in enumerate(NAMES)]
+INVALID = "code 422 (invalid operation: a rule of the server forbids it)"
 PHONES = [f"+49170{i:07d}" for i in range(1234567, 1234567 + len(NAMES))]
 
 
@@ -80,8 +81,8 @@ class Gossip(FaultServer):
 async def test_no_value_of_the_export_is_in_it(tmp_path: Path) -> None:
     """An export of e-mails, names and phones; one of them is in each text that could reach a report."""
     export = tmp_path / "leavers.csv"
-    rows = [",".join(row) for row in zip(MAILS, NAMES, PHONES, strict=True)]
-    export.write_text("\n".join(["email,name,phone", *rows, "broken,Nobody Known,", ""]))
+    rows = [",".join([*row, "Activated"]) for row in zip(MAILS, NAMES, PHONES, strict=True)]
+    export.write_text("\n".join(["email,name,phone,status", *rows, "broken,Nobody Known,,", ""]))
     vips = tmp_path / f"vips of {NAMES[4]}.csv"
     vips.write_text(f"email\n{MAILS[4]}\n")
     log = tmp_path / f"run-{MAILS[0]}" / "log.jsonl"
@@ -113,7 +114,8 @@ async def test_no_value_of_the_export_is_in_it(tmp_path: Path) -> None:
     assert run["name"] == run["note"] == run["excluded"][0]["name"] == left_out
     assert run["export"]["name"] == "leavers.csv"
     refused = next(each for each in run["outcomes"] if each["kind"] == "refused")
-    assert refused["reasons"] == [{"words": "code 422", "count": 1}]
+    assert refused["reasons"] == [{"words": INVALID, "count": 1}]
+    assert run["sample"]["statuses"] == [{"words": "Activated", "count": len(MAILS) - 1}], "an id alone leaves it out"
     no = tmp_path / "no.html"
     with pytest.raises(UsageError, match="--title: holds an id"):
         report(ReportArguments([log], no, title=f"for {NAMES[5]}"))
@@ -156,17 +158,14 @@ def test_it_answers_how_many_why_and_by_which_user(done: tuple[Path, Path]) -> N
     run = found["runs"][0]
     assert found["title"] == "Leavers"
     assert found["sentence"] == (
-        "479 of 504 users were deleted; 1 was refused; 20 were protected; 1 has the same id as an earlier row; "
-        "3 have no usable id."
+        "479 users were deleted, of an export of 504 rows. Of the other rows, 1 was refused; 20 were protected; "
+        "1 has the same id as an earlier row; 3 have no usable id."
     )
     assert found["light"] == "look"
-    assert run["to_look_at"] == [
-        "1 user was refused by the server.",
-        "3 rows have no usable id: correct them and run them.",
-    ]
+    assert run["to_look_at"] == ["1 row was refused by the server."], "bad rows were left out as chosen"
     reasons = {each["kind"]: each["reasons"] for each in run["outcomes"]}
-    assert reasons["refused"] == [{"words": "code 422, apiCode 7", "count": 1}]
-    assert reasons["excluded"] == [{"words": "by an exclude file, or the key's own user", "count": 20}]
+    assert reasons["refused"] == [{"words": f"{INVALID}, apiCode 7", "count": 1}]
+    assert reasons["excluded"] == [{"words": "protected: in an exclude file, or the key's own user", "count": 20}]
     assert sum(each["count"] for each in reasons["invalid"]) == 3
     assert {"words": "an empty id", "count": 1} in reasons["invalid"]
     assert sum(each["count"] for each in run["outcomes"]) == run["rows"] == 504
@@ -300,7 +299,7 @@ def test_several_runs_make_one_report(done: tuple[Path, Path], tmp_path: Path) -
     assert found["light"] == "not finished"
     assert found["sentence"].startswith(f"2 runs with 604 rows: {479 + gone} deleted, ")
     assert found["sentence"].endswith("Of the runs: 1 to look at, 1 not finished.")
-    assert "<h2>2. export.jsonl.runs/delete-users</h2>" in page
+    assert '<h2 class="run">2. export.jsonl.runs/delete-users</h2>' in page
     assert "practice" not in found["sentence"]
     (tmp_path / "-p.jsonl").write_text(f'"{IDS[0]}"\n')
     assert bulkdel("run", "delete-users", "./-p.jsonl", "--sandbox", env={}, cwd=tmp_path).code == 0
@@ -345,7 +344,7 @@ def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None
     ran = bulkdel("report", it.log, "--title", "Leavers", env={})
     assert ran.code == 0
     assert "They are left out" in ran.err
-    assert "<h1>delete-users on " in ran.out
+    assert "<h1>Users deleted: run of " in ran.out
     assert "CHG-1" not in ran.out
     assert "The export of this run could not be read" in ran.out
     lines = it.log.read_bytes().splitlines(keepends=True)

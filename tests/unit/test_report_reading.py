@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bulkdel.core.bad_rows import Why
+from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import (
     Annotation,
@@ -26,9 +27,20 @@ from bulkdel.core.log_entries import (
     VerifyHeader,
 )
 from bulkdel.errors import NotAcceptable
-from bulkdel.log_words import HOW, SOURCES, bad_row_words
+from bulkdel.log_words import HOW, LEFT_OUT, SOURCES, bad_row_words
 from bulkdel.report import words
-from bulkdel.report.facts import Ended, Light, OptionFacts, Report, RunFacts, State, Texts
+from bulkdel.report.facts import (
+    Ended,
+    FileFacts,
+    Light,
+    OptionFacts,
+    Reason,
+    Report,
+    RunFacts,
+    SampleFacts,
+    State,
+    Texts,
+)
 from bulkdel.report.html import page
 from bulkdel.report.read_run import CHANGES_MAX, CODES_MAX, ReadRun
 from bulkdel.report.run_facts import facts_of
@@ -115,7 +127,7 @@ def test_refused_rows_by_the_codes_of_the_api(tmp_path: Path) -> None:
     run = read(tmp_path, [pinned()], [START], [refused(*rows)])
     found = facts_of(run, hidden, compared=True).outcomes[2]
     assert {each.words: each.count for each in found.reasons} == {
-        "code 403, apiCode 7": 2,
+        "code 403 (no permission), apiCode 7": 2,
         "code HIDDEN": 2,
         "another user has one of its keys": 1,
         words.NO_CODE: 2,
@@ -138,9 +150,43 @@ def test_reasons_of_other_outcomes(tmp_path: Path) -> None:
     reasons = {each.kind: {reason.words: reason.count for reason in each.reasons} for each in found.outcomes}
     assert reasons["done"] == {"without 1 of 3 departmentIds": 5}
     assert list(reasons["absent"].values()) == [10]
-    assert reasons["excluded"] == {words.REASONS[Spared.ACTIVE]: 3, words.BY_A_FILE: 7}
+    assert reasons["excluded"] == {LEFT_OUT[Spared.ACTIVE]: 3, LEFT_OUT["excluded"]: 7}
     assert reasons["remaining"] == {words.IN_DOUBT: 25}
-    assert found.sentence == "15 of 100 users were deleted; 10 did not exist; 10 were protected; 65 are not settled."
+    assert found.sentence == (
+        "15 users were deleted, of an export of 100 rows. Of the other rows, 10 named a user that did not exist; "
+        "10 were protected; 65 are not settled."
+    )
+
+
+def test_the_sample_the_values_of_the_guards_and_the_column_of_an_exclude_file(tmp_path: Path) -> None:
+    """A later session may tighten a guard: its date is that of the last one."""
+    sample = {"asked": 200, "found": 190, "statuses": {"On leave": 9, "Left": 181}, "sign_ins": {"never": 190}}
+    kept = {str(ExcludeKey("5" * 64, "Kontakt (geschäftlich)", id_type="email")): "/home/secret/kept.csv"}
+    guards = [
+        {"active_since": f"{day}T00:00:00Z", "statuses": ["Left", "On leave"]} for day in ("2026-02-01", "2026-01-30")
+    ]
+    found = facts(
+        tmp_path,
+        [pinned(sample=sample, excluded=kept)],
+        *([replace(START, facts={**START.facts, "guards": each})] for each in guards),
+        [Skipped("excluded", ((0, 3),), Spared.ACTIVE), Skipped("excluded", ((3, 5),), Spared.STATUS)],
+    )
+    assert found.sample == SampleFacts(
+        *(200, 190, (Reason("On leave", 9), Reason("Left", 181)), {"never": 190}, "2026-01-30", 30.5)
+    )
+    assert found.excluded == (FileFacts("kept.csv", "5" * 64, "column Kontakt (geschäftlich), id type email"),)
+    excluded = next(each for each in found.outcomes if each.kind == "excluded")
+    assert [each.words for each in excluded.reasons] == [
+        "spared: last sign-in on 2026-01-30 or later",
+        "spared: the status is not Left or On leave",
+    ]
+    hidden = replace(AS_THEY_ARE, name=lambda text: text.replace("Left", "HIDDEN"))
+    assert str(facts_of(ReadRun.read(tmp_path), hidden, compared=True)).count("HIDDEN") == 3  # guard, reason, status
+    shown = page(report_of(found))
+    assert "Dashed line: 2026-01-30, the date of" in shown
+    assert '<th scope="row">On leave</th><td class="n">9</td>' in shown
+    assert facts(tmp_path, [pinned(sample={"asked": 3})], [START]).sample == SampleFacts(3, 0, (), {}, "", None)
+    assert "How long ago" not in page(report_of(facts(tmp_path, [pinned(sample={"asked": 3})], [START])))
 
 
 def test_the_users_of_many_sessions_are_named_once_and_some_are_counted(tmp_path: Path) -> None:
@@ -260,8 +306,12 @@ def complete(folder: Path) -> ReadRun:
 
 def verified(folder: Path, *found: Entry, **about: Any) -> RunFacts:
     """The facts of a complete run with a verification beside its log."""
-    sha256 = complete(folder).audit.sha256
-    about = {"run_id": RUN_ID, "log_sha256": sha256, "sample": None, **about}
+    return verified_run(folder, complete(folder), *found, **about)
+
+
+def verified_run(folder: Path, run: ReadRun, *found: Entry, **about: Any) -> RunFacts:
+    """The facts of a run, with these findings beside its log."""
+    about = {"run_id": RUN_ID, "log_sha256": run.audit.sha256, "sample": None, **about}
     entries: list[list[Entry]] = [[VerifyHeader("bulkdel 0", AT, about)], *([entry] for entry in found)]
     (folder / "verify.jsonl").write_bytes(b"".join(lines_of(entries)))
     return facts_of(ReadRun.read(folder), AS_THEY_ARE, compared=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bulkdel.core.log_entries import stamp
-from bulkdel.report.html import throughput_svg
+from bulkdel.report.pictures import curve
 from bulkdel.report.timeline import BUCKETS_MAX, Timeline
 
 EPOCH = 1_767_225_600.0
@@ -63,13 +65,14 @@ def test_responses_429_are_marked_in_their_buckets_also_when_these_are_widened()
     timeline.end(at(30))
     before = timeline.throughput()
     assert list(before.throttled) == [10.5]
-    assert "answered 429" in throughput_svg(before)
+    drawn = curve(before)
+    assert drawn is not None
+    assert list(drawn.throttled) == [35]
     timeline.throttle(at(1_000), 1)
     timeline.settle(at(BUCKETS_MAX * 16 - 1), 50)
     shown = timeline.throughput()
     assert shown.bucket_s == 16
     assert list(shown.throttled) == [8.0, 1_000 // 16 * 16 + 8]
-    assert "answered 429" not in throughput_svg(Timeline().throughput())
 
 
 def test_pauses() -> None:
@@ -108,19 +111,25 @@ def test_a_short_last_bucket_is_no_peak() -> None:
     assert max(timeline.throughput().per_minute) < 2 * 6_000
 
 
-def test_the_chart() -> None:
+def test_the_curve() -> None:
     timeline = Timeline()
-    assert throughput_svg(timeline.throughput()) == ""
+    assert curve(timeline.throughput()) is None
     timeline.begin(at(0))
     for second in range(30):
         timeline.settle(at(second), second)
     timeline.pause(at(30), paused=True)
     timeline.pause(at(50), paused=False)
     timeline.settle(at(60), 5)
-    svg = throughput_svg(timeline.throughput())
-    assert svg.startswith('<svg viewBox="0 0 ')
-    assert "paused" in svg
-    assert "<script" not in svg
+    drawn = curve(timeline.throughput())
+    assert drawn is not None
+    assert re.fullmatch(r"M0,100(V[\d.]+H[\d.]+)+V100Z", drawn.path)
+    assert drawn.path.endswith("H1000.00V100Z")
+    assert [(round(pause.x), round(pause.width)) for pause in drawn.pauses] == [(50, 33)]
+    assert [tick.words for tick in drawn.rates] == ["0", "500", "1,000", "1,500", "2,000"]  # 29 a second are 1,740
+    assert [tick.words for tick in drawn.times] == ["0", "10 s", "20 s", "30 s", "40 s", "50 s", "60 s"]
     timeline.begin(at(90 * 86_400))
     timeline.settle(at(150 * 86_400), 5)  # the widest distance between ticks
-    assert "a session begins" in throughput_svg(timeline.throughput())
+    drawn = curve(timeline.throughput())
+    assert drawn is not None
+    assert len(drawn.sessions) == 2
+    assert [tick.words for tick in drawn.times][:2] == ["0", "264 h"]

@@ -17,6 +17,7 @@ from bulkdel.job import Action, Job, LookUps, Target, TargetOptions
 from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET, Brand, Credentials, brand_named, find_credentials
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.genauth.responses import CODE_WORDS
 from bulkdel_jobs.genauth.signing_in import tokens_for
 from bulkdel_jobs.parts.tokens import PAUSE_S, TokenAuth
 
@@ -127,6 +128,7 @@ class GenAuthJob(Job):
     config_table = CONFIG_TABLE
     id_types: Mapping[str, IdType] = ID_TYPES
     id_type_default = "user_id"
+    code_words = CODE_WORDS
     public = False
 
     def calls(self, parameters: Any) -> JobCalls:

@@ -46,6 +46,21 @@ API_CODES: Mapping[int, str] = {
 }
 """Codes worth naming in a message. Source: GenAuth's error-code page."""
 
+CODE_WORDS: Mapping[str, Mapping[int, str]] = {
+    "code": {
+        400: "invalid argument",
+        403: "no permission",
+        404: "not found",
+        409: "conflict with another record",
+        413: "request too large",
+        422: "invalid operation: a rule of the server forbids it",
+        499: "refused without a reason",
+        603: "refused by the pool's own pipeline code",
+    },
+    API_CODE: API_CODES,
+}
+"""What the codes of a refusal mean, for a report. Source: GenAuth's list of status codes."""
+
 _REDIRECTS = range(300, 400)
 _OK, _TOO_MANY_REQUESTS, _FAILURE, _SERVER_FAILURE = 200, 429, 400, 500
 _DECIDED_BY_HTTP = {401, 413, 429, 501}

@@ -25,8 +25,8 @@ PLACEHOLDERS = frozenset({LEFT_OUT, NOT_COMPARED, LIKE_AN_ADDRESS, HIDDEN})
 class Texts:
     """What a report shows of a text that bulkdel did not write.
 
-    text: free text, such as a note. file: the name of a file. name: of a host or a pool. person: of a user or a
-    machine.
+    text: free text, such as a note. file: the name of a file. name: of a host, a pool or a status. person: of a user
+    or a machine.
     """
 
     text: Callable[[str], str]
@@ -94,10 +94,27 @@ class OutcomeFacts:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """A file by its name, without its folder, and by its SHA-256."""
+    """A file by its name, without its folder, and by its SHA-256. part: what was read of it, where that was named."""
 
     name: str
     sha256: str
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFacts:
+    """The look-up of some ids before the first one was sent.
+
+    asked, found: ids. statuses: accounts by status. sign_ins: accounts by the age of their last sign-in, by the names
+    of `core.sign_ins`. spared_from: the date of --spare active-since, as it is typed, and its age at the look-up.
+    """
+
+    asked: int
+    found: int
+    statuses: tuple[Reason, ...]
+    sign_ins: Mapping[str, int]
+    spared_from: str
+    spared_days: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +235,7 @@ class RunFacts:
     compared: bool
     outcomes: tuple[OutcomeFacts, ...]
     in_doubt: int
+    sample: SampleFacts | None
     parameters: tuple[OptionFacts, ...]
     guards: tuple[OptionFacts, ...]
     excluded: tuple[FileFacts, ...]

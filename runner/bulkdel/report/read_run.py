@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +93,10 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True)
 class ReadRun:
-    """A log that was read. pid: of the process that writes it now. findings: of its verification."""
+    """A log that was read. pid: of the process that writes it now. findings: of its verification.
+
+    code_words: those of the job (`Job.code_words`).
+    """
 
     path: Path
     audit: Audit
@@ -103,6 +106,7 @@ class ReadRun:
     findings: Findings | None
     findings_readable: bool
     target_state: TargetState
+    code_words: Mapping[str, Mapping[int, str]]
 
     @classmethod
     def read(cls, path: Path) -> ReadRun:
@@ -113,12 +117,12 @@ class ReadRun:
         if progress is None:
             raise NotAcceptable(f"{found.fault or path}: there is nothing to report")
         findings, readable = _findings(path, progress)
-        try:
-            target_state = load_job(progress.header.pinned["job"]).target_state
-        except UsageError:  # the job is not installed here
-            target_state = GONE
+        target_state, code_words = GONE, dict[str, Mapping[int, str]]()
+        with suppress(UsageError):  # the job is not installed here
+            job = load_job(progress.header.pinned["job"])
+            target_state, code_words = job.target_state, dict(job.code_words)
         pid = holder(log_place(path), progress)
-        return cls(path, found, progress, gathered, pid, findings, readable, target_state)
+        return cls(path, found, progress, gathered, pid, findings, readable, target_state, code_words)
 
     def see_made(self, check: TextCheck) -> None:
         """Compare the ids of the accounts that the run created: they are in the log only."""

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
 from bulkdel.checkpoint.audit import AuditedSession
-from bulkdel.core.guards import Guards
+from bulkdel.core.exclude_name import ExcludeKey
+from bulkdel.core.guards import ACTIVE_SINCE, Guards
 from bulkdel.core.log_entries import Annotation, Changed
 from bulkdel.core.option import option_of
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
+from bulkdel.core.sign_ins import DAY_S
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, name_of, state_of
 from bulkdel.core.verification import Counts
 from bulkdel.format import counted, printable
 from bulkdel.job import SANDBOX
-from bulkdel.log_words import SOURCES, back_words, bad_row_words, change_words, confirmed_words, done_words, user_words
+from bulkdel.log_words import (
+    SOURCES,
+    back_words,
+    bad_row_words,
+    change_words,
+    confirmed_words,
+    done_words,
+    left_out_words,
+    user_words,
+)
 from bulkdel.options import SHOWS, TEXTS
 from bulkdel.parameters import by_option
 from bulkdel.report import words
@@ -37,6 +49,7 @@ from bulkdel.report.facts import (
     OutcomeFacts,
     Reason,
     RunFacts,
+    SampleFacts,
     SessionFacts,
     State,
     Texts,
@@ -85,9 +98,10 @@ def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
         compared=compared,
         outcomes=outcomes,
         in_doubt=progress.in_doubt.size,
+        sample=_sample(run, texts),
         parameters=_parameters(header.parameters, texts),
         guards=_guards(progress.guards, texts),
-        excluded=tuple(FileFacts(_file(texts, path), sha256) for sha256, path in progress.excluded.items()),
+        excluded=tuple(_excluded(path, ExcludeKey.read(key), texts) for key, path in progress.excluded.items()),
         backup=bool(progress.backups),
         memberships=progress.memberships is not None,
         sessions=sessions,
@@ -184,7 +198,7 @@ def _state(run: ReadRun) -> State:
 
 
 def _light(run: ReadRun, to_look_at: Sequence[str]) -> Light:
-    """Fine: complete, and nothing is left to look at. Protected and repeated rows are as intended."""
+    """Fine: complete, and nothing is left to look at. Protected, repeated and skipped rows are as they were chosen."""
     if not run.progress.complete or run.pid is not None:
         return Light.NOT_FINISHED
     return Light.LOOK if to_look_at else Light.FINE
@@ -198,15 +212,13 @@ def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
     sentences = {
         "refused": ("was refused by the server", "were refused by the server"),
         "unknown": ("has an unknown outcome", "have an unknown outcome"),
-        "invalid": ("row has no usable id: correct it and run it", "rows have no usable id: correct them and run them"),
         "still": (f"is {run.target_state.not_reached}", f"are {run.target_state.not_reached}"),
         "untold": ("has no finding of the verification", "have no finding of the verification"),
     }
     said = []
     for kind, (one, more) in sentences.items():
         if count := counts.get(kind, 0):
-            what = f"{count:,}" if kind == "invalid" else counted(count, noun)
-            said.append(f"{what} {one if count == 1 else more}.")
+            said.append(f"{counted(count, 'row' if kind in progress.counts else noun)} {one if count == 1 else more}.")
     if run.audit.fault is not None:
         said.append("The audit of the log failed.")
     if not run.findings_readable:
@@ -249,7 +261,7 @@ def _reasons(run: ReadRun, kind: str, count: int, texts: Texts) -> tuple[Reason,
         case "refused" | "unknown":
             for key, rows in run.gathered.refusals.items():
                 if key[0] == kind:
-                    found[_refusal(key, progress.header.noun, texts)] += rows
+                    found[_refusal(key, run, texts)] += rows
         case "invalid":
             for name, rows in progress.header.invalid.get("why", {}).items():
                 found[bad_row_words(name)] += rows
@@ -258,27 +270,63 @@ def _reasons(run: ReadRun, kind: str, count: int, texts: Texts) -> tuple[Reason,
         case _:
             for (each, reason), rows in progress.reasons.items():
                 if each == kind:
-                    found[_reason(reason, progress.header.noun, texts)] += rows
+                    found[_reason(reason, run, texts)] += rows
             if kind == "excluded":
-                found[words.BY_A_FILE] = count - found.total()
+                found[_left_out(run, texts)[kind]] = count - found.total()
     return tuple(Reason(text, rows) for text, rows in found.most_common() if rows > 0)
 
 
-def _reason(reason: str, noun: str, texts: Texts) -> str:
-    known = words.REASONS.get(reason)
-    return known.format(noun=noun) if known is not None else texts.text(printable(reason))
+def _reason(reason: str, run: ReadRun, texts: Texts) -> str:
+    if (known := words.REASONS.get(reason)) is not None:
+        return known.format(noun=run.progress.header.noun)
+    return _left_out(run, texts).get(reason) or texts.text(printable(reason))
 
 
-def _refusal(key: Key, noun: str, texts: Texts) -> str:
+def _left_out(run: ReadRun, texts: Texts) -> Mapping[str, str]:
+    """Why rows are never sent, with the values of the guards."""
+    guards = run.progress.guards
+    statuses = None if guards.statuses is None else frozenset(map(texts.name, guards.statuses))
+    return left_out_words(replace(guards, statuses=statuses))
+
+
+def _refusal(key: Key, run: ReadRun, texts: Texts) -> str:
     _, reason, code, numbers = key
     if reason == words.OTHER_CODES:
         return reason
-    parts = [] if reason is None else [_reason(reason, noun, texts)]
+    parts = [] if reason is None else [_reason(reason, run, texts)]
     known = {} if code is None else {"code": code}
     for name, value in (*known.items(), *numbers):
-        is_short = isinstance(value, int) and abs(value) < CODE_BELOW
-        parts.append(f"{name} {value if is_short else texts.text(str(value))}")
+        if isinstance(value, int) and abs(value) < CODE_BELOW:
+            meaning = run.code_words.get(name, {}).get(value)
+            parts.append(f"{name} {value}" + (f" ({meaning})" if meaning else ""))
+        else:
+            parts.append(f"{name} {texts.text(str(value))}")
     return ", ".join(parts) or words.NO_CODE
+
+
+def _sample(run: ReadRun, texts: Texts) -> SampleFacts | None:
+    """What the look-up before the first id has found; None without one."""
+    header, guards = run.progress.header, run.progress.guards
+    if (sample := header.sample) is None:
+        return None
+    days = None
+    if guards.active_since is not None:
+        days = (datetime.fromisoformat(header.at).timestamp() - guards.active_since) / DAY_S
+    return SampleFacts(
+        asked=sample.get("asked", 0),
+        found=sample.get("found", 0),
+        statuses=tuple(Reason(texts.name(printable(name)), n) for name, n in sample.get("statuses", {}).items()),
+        sign_ins=sample.get("sign_ins", {}),
+        spared_from=", ".join(guards.typed(ACTIVE_SINCE)),
+        spared_days=days,
+    )
+
+
+def _excluded(path: str, key: ExcludeKey, texts: Texts) -> FileFacts:
+    """An exclude file, and what was read of it."""
+    named = {"column": key.column, "sheet": key.sheet, "id type": key.id_type}
+    parts = [f"{name} {texts.text(printable(value))}" for name, value in named.items() if value is not None]
+    return FileFacts(_file(texts, path), key.sha256, ", ".join(parts))
 
 
 def _options(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, ...]:
@@ -308,7 +356,7 @@ def _parameters(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, .
 
 def _guards(guards: Guards, texts: Texts) -> tuple[OptionFacts, ...]:
     """The guards that were given."""
-    return tuple(OptionFacts(option, texts.text(", ".join(values))) for option, values in guards.options.items())
+    return tuple(OptionFacts(option, ", ".join(map(texts.name, values))) for option, values in guards.options.items())
 
 
 def _user(name: Any, texts: Texts) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from bulkdel.core.guards import Spared
+from bulkdel.core.bad_rows import with_article
 from bulkdel.core.outcome import REMAINING
 from bulkdel.format import counted
 from bulkdel.report.facts import Light, RunFacts, SessionFacts, VerifyFacts
@@ -18,7 +18,7 @@ MEANINGS = {
     "unknown": "Nothing shows whether it was {done}. Look at each of them.",
     "excluded": "Protected by an exclude file or a guard, and not sent since. If sent before, that had no effect.",
     "duplicate": "An earlier row has the same id, and the outcome of that row holds for both.",
-    "invalid": "The row has no usable id, so nothing was sent for it.",
+    "invalid": "The row has no usable id. --skip-invalid leaves such rows out, so nothing was sent for it.",
     REMAINING: "Not settled yet. The same command goes on.",
 }
 """One line for each outcome, by the engine's word."""
@@ -33,12 +33,9 @@ REASONS = {
     "look-ups return another account": "look-ups for it return another {noun}",
     "perhaps another account": "nothing tells whether this run created the {noun} that is there",
     "a look-up may not find it": "a look-up may not find it",
-    Spared.ACTIVE: "spared: signed in lately (--spare active-since)",
-    Spared.CREATED: "spared: created lately (--spare created-after)",
-    Spared.STATUS: "spared: another status (--only-status)",
-    Spared.ADMINISTRATOR: "the administrator that the pool keeps",
 }
-"""The reasons that bulkdel and its jobs write. Any other reason is shown only when it holds no value of the export."""
+"""The reasons that bulkdel and its jobs write, beside those of `log_words.left_out_words`. Any other reason is shown
+only when it holds no value of the export."""
 
 LIGHTS = {Light.FINE: "fine", Light.LOOK: "to look at", Light.NOT_FINISHED: "not finished"}
 """What a run is, by its light."""
@@ -46,7 +43,6 @@ LIGHTS = {Light.FINE: "fine", Light.LOOK: "to look at", Light.NOT_FINISHED: "not
 USERS_MAX = 4
 """Users that the sentence about them names."""
 
-BY_A_FILE = "by an exclude file, or the key's own user"
 IN_DOUBT = "sent, and no response came"
 NO_CODE = "no code"
 OTHER_CODES = "other codes"
@@ -61,10 +57,12 @@ def date_words(at: str) -> str:
 def sentence(counts: Mapping[str, int], names: Mapping[str, str], rows: int, noun: str) -> str:
     """The counts as a sentence. counts: by the engine's words. names: those of the job."""
     done = counts["done"]
-    parts = [f"{done:,} of {counted(rows, noun, 'was', 'were')} {names.get('done', 'done')}"]
+    first = f"{counted(done, noun, 'was', 'were')} {names.get('done', 'done')}"
+    if done == rows:
+        return f"{first}: every row of the export."
     said = {
         "already": (names.get("already", "already done"), "was", "were"),
-        "absent": ("did not exist", "", ""),
+        "absent": (f"named {with_article(noun)} that did not exist", "", ""),
         "refused": ("refused", "was", "were"),
         "unknown": ("an unknown outcome", "has", "have"),
         "excluded": ("protected", "was", "were"),
@@ -72,10 +70,13 @@ def sentence(counts: Mapping[str, int], names: Mapping[str, str], rows: int, nou
         "invalid": ("no usable id", "has", "have"),
         REMAINING: ("not settled", "is", "are"),
     }
-    for kind, (words, one, more) in said.items():
-        if count := counts.get(kind, 0):
-            parts.append(" ".join(filter(None, (f"{count:,}", one if count == 1 else more, words))))
-    return "; ".join(parts) + "."
+    parts = [
+        " ".join(filter(None, (f"{count:,}", one if count == 1 else more, words)))
+        for kind, (words, one, more) in said.items()
+        if (count := counts.get(kind, 0))
+    ]
+    others = "Of the other rows" if done else "Of these"
+    return f"{first}, of an export of {counted(rows, 'row')}. {others}, {'; '.join(parts)}."
 
 
 def proof(found: VerifyFacts | None, *, readable: bool, sandbox: bool) -> str:
@@ -116,7 +117,10 @@ def time_words(at: str) -> str:
 
 def title(runs: Sequence[RunFacts]) -> str:
     """The heading of a report without --title."""
-    return f"{runs[0].job} on {date_words(runs[0].begun)}" if len(runs) == 1 else f"{len(runs)} runs of bulkdel"
+    if len(runs) > 1:
+        return f"{len(runs)} runs of bulkdel"
+    _, nouns = counted(0, runs[0].noun).split(" ", 1)
+    return f"{nouns[0].upper()}{nouns[1:]} {runs[0].outcomes[0].name}: run of {date_words(runs[0].begun)}"
 
 
 def of_all(lights: Mapping[Light, int], counts: Mapping[str, int], rows: int, practice: int) -> str:
