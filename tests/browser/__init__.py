@@ -1,1 +1,1 @@
-"""A headless Chromium for the tests of the live page; `make test-page` installs what it needs."""
+"""A headless Chromium for the tests of the live page and the report; `make test-page` installs what it needs."""

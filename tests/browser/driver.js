@@ -39,6 +39,12 @@ const ways = {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   },
+  async violations({ axe }) {
+    // Evaluated in the page by the browser: the Content-Security-Policy of the page lets no script in.
+    await page.evaluate(`${require("fs").readFileSync(axe, "utf8")}; 0`);
+    const found = await page.evaluate("axe.run({ resultTypes: ['violations'] }).then((told) => told.violations)");
+    return found.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join("; ")}`);
+  },
   async told() {
     return { errors: told.errors, hosts: [...new Set(told.hosts)] };
   },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,10 @@ import pytest
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / ".page"
 PLAYWRIGHT = FOLDER / "node_modules" / "playwright-core"
+AXE = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
+
+WIDTHS = (1280, 768, 390)
+SCHEMES = ("light", "dark")
 
 BROWSER = "BULKDEL_TEST_BROWSER"
 """The variable that has the path of Chromium; without it, the tests are skipped."""
@@ -65,6 +70,16 @@ class Browser:
     def screenshot(self, name: str) -> None:
         """Keep a picture of the whole page as `.page/NAME.png`."""
         self.call("screenshot", {"path": str(FOLDER / f"{name}.png"), "fullPage": True})
+
+    def judge(self, state: str) -> None:
+        """Keep a picture of the page at every width, light and dark. Nothing is cut off, and axe-core finds nothing."""
+        for width, scheme in itertools.product(WIDTHS, SCHEMES):
+            self.call("setViewportSize", {"width": width, "height": 900})
+            self.call("emulateMedia", {"colorScheme": scheme})
+            self.call("evaluate", "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+            self.screenshot(f"{state}-{width}-{scheme}")
+            assert self.call("evaluate", "document.documentElement.scrollWidth") == width, (state, width)
+            assert self._ask(do="violations", axe=str(AXE)) == [], (state, width, scheme)
 
     def told(self) -> dict[str, list[str]]:
         """What the page has done since it was opened: `errors` of script and console, `hosts` that were asked."""
