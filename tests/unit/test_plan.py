@@ -180,6 +180,11 @@ def test_the_plan_names_everything_that_matters(stack: ExitStack, tmp_path: Path
     assert str(plan.run) in told["run"]
 
 
+@mutant(
+    "a field that differs for each account is a status",
+    "SampleCheck.statuses",
+    swap("len(counts) <= STATUSES_MAX", "len(counts) > 0"),
+)
 @pytest.mark.parametrize(
     ("statuses", "counted"),
     [
