@@ -147,7 +147,7 @@ def test_an_old_name_of_an_option_is_refused_with_the_new_one(tmp_path: Path) ->
 @mutant(
     "a value of --backup is an unused token",
     "_is_value_of_backup",
-    swap("unused or named", "named"),
+    swap("unused or named", "named and not unused"),
 )
 @mutant(
     "a value of --backup in the config is only no bool",
