@@ -37,6 +37,10 @@ class SandboxOptions:
     users: str = "5000"
     """The users: a number of made-up ones, or a file of ids as `bulkdel run` reads it (JSON Lines or CSV)."""
 
+    plain: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """All users are alike: Activated, and signed in years ago. Default: last sign-ins up to today, some users created
+    lately, some suspended, and some in groups and with roles."""
+
     id_type: str = "user_id"
     """What kind of id --users FILE holds, and --write-ids writes. `bulkdel jobs` lists the kinds."""
 
@@ -45,6 +49,12 @@ class SandboxOptions:
 
     write_ids: Path | None = None
     """Write the ids of all users to this new file: an export to practise with."""
+
+    write_csv: Path | None = None
+    """Write most of the users to this new file as a CRM exports them: CSV with names, emails, duplicates, bad rows."""
+
+    write_vips: Path | None = None
+    """Write a few users, to be kept, to this new file: a workbook (.xlsx), else CSV."""
 
     groups: Annotated[tuple[str, ...], Parameter(name="--group", negative="", show_default=False)] = ()
     """CODE of a group that all these users are in. May be repeated."""

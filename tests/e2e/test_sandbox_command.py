@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from genauth import ManagementClient
+from python_calamine import load_workbook
 
 from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, SANDBOX_POOL_ID, Switches
-from tests.harness import KEYS, bulkdel, finish, start, user_ids, write_objects
+from bulkdel_jobs.sandbox.people import ADMINISTRATORS, GROUPS
+from tests.harness import KEYS, bulkdel, finish, names_in, start, user_ids, write_objects
 from tests.waits import WAIT_MAX_S
 
 
@@ -58,10 +60,8 @@ def test_announces_itself_and_stops_on_a_signal(signum: int) -> None:
 
 
 def test_its_users_are_in_groups_and_have_roles() -> None:
-    with served("--users", 3, "--group", "eng", "--group", "ops", "--role", "admin", "--namespace", "shop") as (
-        where,
-        _,
-    ):
+    access = ("--group", "eng", "--group", "ops", "--role", "admin", "--namespace", "shop")
+    with served("--users", 3, "--plain", *access) as (where, _):
         client = ManagementClient(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, host=where["url"])
         assert [group["code"] for group in client.get_all_groups()["data"]] == ["eng", "ops"]
         ids = [user["userId"] for user in client.list_group_members("ops")["data"]["list"]]
@@ -97,6 +97,38 @@ def test_what_it_tells_a_person_works_as_it_stands(tmp_path: Path) -> None:
         run = bulkdel(*plan.out.splitlines()[-1].split()[1:], "--json", cwd=tmp_path)
         assert (run.code, run.counts()) == (0, {"deleted": 120})
         assert get(f"{where['url']}/sandbox/ledger")["deleted"] == 120
+
+
+def test_writes_what_a_crm_and_a_manager_have(tmp_path: Path) -> None:
+    """The files are there when it says so, and again when it starts again."""
+    for _ in range(2):
+        with served("--users", 600, "--write-csv", "crm.csv", "--write-vips", "vips.xlsx", cwd=tmp_path) as (_, up):
+            assert names_in(tmp_path) == ["crm.csv", "vips.xlsx"]
+            assert up.stderr is not None
+            told = list(iter(up.stderr.readline, b"Ctrl-C stops it.\n"))
+    assert b"crm.csv is written: most of the users, as a CRM exports them.\n" in told
+    assert b"  bulkdel plan delete-users crm.csv --host " in b"".join(told)
+    rows = (tmp_path / "crm.csv").read_bytes()
+    assert rows.startswith("\ufeffName;E-Mail;Last order\r\nAnna Albrecht;Anna.Albrecht0@".encode())
+    addresses = [row.split(";")[1] for row in rows.decode().splitlines()[1:]]
+    users = [address.lower() for address in addresses if "@" in address]
+    assert (len(addresses), len(users), len(set(users))) == (484, 482, 480)
+    with (tmp_path / "vips.xlsx").open("rb") as file:
+        (sheet,) = load_workbook(file).sheet_names
+    assert sheet == "VIPs"
+
+
+def test_its_users_are_people(tmp_path: Path) -> None:
+    """Each guard spares some of them, here and in a run with --sandbox."""
+    guards = ("--spare", "active-since=90d", "--spare", "created-after=30d", "--only-status", "Activated")
+    with served("--users", 200, "--write-ids", "users.jsonl", cwd=tmp_path) as (where, _):
+        client = ManagementClient(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, host=where["url"])
+        assert [group["code"] for group in client.get_all_groups()["data"]] == [*GROUPS]
+        assert client.list_role_members("admin")["data"]["totalCount"] == ADMINISTRATORS
+        for server in (("--host", where["url"], "--confirm", 200, "--pool", SANDBOX_POOL_ID), ("--sandbox",)):
+            ran = bulkdel("run", "delete-users", "users.jsonl", *server, *guards, "--json", cwd=tmp_path)
+            assert ran.code == 0, ran
+            assert ran.summary["spared"] == {"active since": 40, "created after": 6, "status": 24}
 
 
 def test_users_from_an_export_by_another_type_in_another_pool(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def sandbox(bulkdel: str, *switches: str) -> Iterator[dict[str, str]]:
         "sandbox",
         "--users",
         str(USERS),
+        "--plain",
         "--group",
         GROUP,
         "--role",

@@ -108,9 +108,10 @@ def sandbox_target(calls: JobCalls, fill: Callable[[Pool], object], *, public: b
     fill: puts into a pool what the job works on. public: it is the pool of the public accounts.
     """
     # A real run does not load the web server.
-    from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, serve_in_thread  # noqa: PLC0415
+    from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, People, Pool, serve_in_thread  # noqa: PLC0415
 
-    users, accounts = Pool(), Pool()
+    people = People()
+    users, accounts = Pool(people=people), Pool(people=people)
     fill(accounts if public else users)
     credentials = Credentials(SANDBOX_KEY_ID, SANDBOX_KEY_SECRET)
     with serve_in_thread(users, public=accounts) as sandbox:

@@ -9,18 +9,19 @@ import random
 import shlex
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import orjson
 
 from bulkdel.engine.signals import Interrupted, Signals
-from bulkdel.errors import FileFailed, UsageError
+from bulkdel.errors import UsageError
 from bulkdel.export import Parsed, ReadOptions, open_export, preflight
 from bulkdel.format import counted
 from bulkdel.output import result, say
 from bulkdel_jobs.commands import SandboxOptions
 from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET
 from bulkdel_jobs.genauth.id_types import ID_TYPES
+from bulkdel_jobs.sandbox.crm import crm_rows, vip_rows, write_new, write_rows
+from bulkdel_jobs.sandbox.people import People, give_access
 from bulkdel_jobs.sandbox.pool import Pool
 from bulkdel_jobs.sandbox.sandbox import Sandbox
 from bulkdel_jobs.sandbox.serving import serve_in_thread
@@ -34,21 +35,23 @@ LOOK_S = 0.2
 def run_sandbox(options: SandboxOptions, switches: Switches) -> int:
     """Serve until a signal comes; return the exit code."""
     with Signals() as signals:
+        people = None if options.plain else People()
         pool, public = (
-            _pool(options, source, any_shape=not switches.check_id_shape)
+            _pool(options, source, people, any_shape=not switches.check_id_shape)
             for source in (options.users, options.public_accounts)
         )
+        if people is not None:
+            give_access(pool)
         for group in options.groups:
             pool.access.add_group(group, pool.alive())
         for role in options.roles:
             pool.access.add_role(role, pool.alive(), options.namespace)
-        if options.write_ids is not None:
-            _write_ids(options.write_ids, pool.user_ids(options.id_type))
         try:
             with (
                 serve_in_thread(pool, switches, public=public, port=options.port, seed=options.seed) as sandbox,
                 suppress(Interrupted),
             ):
+                _write_files(pool, options)
                 _announce(sandbox, options)
                 # The system may give the signal to the thread that serves: then a pause would not end. And an
                 # exception is lost where Python calls back, as when it destroys an object.
@@ -61,12 +64,12 @@ def run_sandbox(options: SandboxOptions, switches: Switches) -> int:
     return 0
 
 
-def _pool(options: SandboxOptions, source: str, *, any_shape: bool) -> Pool:
+def _pool(options: SandboxOptions, source: str, people: People | None, *, any_shape: bool) -> Pool:
     """Make up users, or read them the way `bulkdel run` reads an export. source: how many, or the file."""
     if options.id_type not in ID_TYPES:
         raise UsageError(f"--id-type {options.id_type!r}: known are {', '.join(ID_TYPES)}")
     if source.isdecimal():
-        return Pool.generated(int(source))
+        return Pool.generated(int(source), people)
     pattern = r"(?s).+" if any_shape and options.id_type == "user_id" else None
     how = ReadOptions(ID_TYPES[options.id_type], ID_TYPES, id_field=options.id_field, id_pattern=pattern)
     with open_export(source) as export:
@@ -76,17 +79,18 @@ def _pool(options: SandboxOptions, source: str, *, any_shape: bool) -> Pool:
             ids.extend(parsed.ids)
 
         preflight(export, how, rng=random.Random(0), to=take)  # noqa: S311 - the sample that it draws is not used
-        return Pool.from_ids(ids, options.id_type)
+        return Pool.from_ids(ids, options.id_type, people=people)
 
 
-def _write_ids(path: Path, ids: list[str]) -> None:
-    try:
-        with path.open("xb") as file:
-            file.writelines(orjson.dumps({"id": id_}) + b"\n" for id_ in ids)
-    except FileExistsError as error:
-        raise UsageError(f"--write-ids {path}: is there already; name a new file") from error
-    except OSError as error:
-        raise FileFailed(f"--write-ids {path}: {error.strerror}") from error
+def _write_files(pool: Pool, options: SandboxOptions) -> None:
+    """Write the files that the options name. The sandbox listens already: a plan of such a file finds it."""
+    if options.write_ids is not None:
+        ids = pool.user_ids(options.id_type)
+        write_new("--write-ids", options.write_ids, b"".join(orjson.dumps({"id": id_}) + b"\n" for id_ in ids))
+    if options.write_csv is not None:
+        write_rows("--write-csv", options.write_csv, crm_rows(pool))
+    if options.write_vips is not None:
+        write_rows("--write-vips", options.write_vips, vip_rows(pool))
 
 
 def _announce(sandbox: Sandbox, options: SandboxOptions) -> None:
@@ -95,17 +99,24 @@ def _announce(sandbox: Sandbox, options: SandboxOptions) -> None:
     pool_id = sandbox.switches.pool_id or SANDBOX_POOL_ID
     where = {"url": url, "pool": pool_id, "key_id": SANDBOX_KEY_ID, "key_secret": SANDBOX_KEY_SECRET, "users": users}
     result(orjson.dumps(where).decode())
-    export = options.write_ids or (None if options.users.isdecimal() else options.users)
+    export = options.write_csv or options.write_ids or (None if options.users.isdecimal() else options.users)
     words = ["bulkdel", "plan", "delete-users", "EXPORT" if export is None else str(export), "--host", url]
-    if options.id_type != "user_id":
+    if options.id_type != "user_id" and options.write_csv is None:
         words += ["--id-type", options.id_type]
-    if options.id_field is not None and options.write_ids is None:
+    if options.id_field is not None and export == options.users:
         words += ["--id-field", options.id_field]
     say(f"A GenAuth look-alike with {users:,} users listens on {url}. To use it, in another terminal:")
     say(f"  export {KEY_ID}={SANDBOX_KEY_ID} {KEY_SECRET}={SANDBOX_KEY_SECRET}")
     say(f"  {shlex.join(words)}")
     say("The plan shows the command that deletes. (This key opens nothing but sandboxes.)")
     if export is None:
-        say("An EXPORT of ids that exist here: start the sandbox with --write-ids FILE.")
+        say("An EXPORT of users that exist here: start the sandbox with --write-csv FILE, or --write-ids FILE.")
+    for path, what in (
+        (options.write_ids, "the ids of all users"),
+        (options.write_csv, "most of the users, as a CRM exports them"),
+        (options.write_vips, "VIPs among the users, for --exclude"),
+    ):
+        if path is not None:
+            say(f"{path} is written: {what}.")
     say(f"What it saw and did so far:  curl {url}/sandbox/ledger")
     say("Ctrl-C stops it.")

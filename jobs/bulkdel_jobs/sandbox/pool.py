@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import Access, References
+from bulkdel_jobs.sandbox.people import People
 from bulkdel_jobs.sandbox.users import (
     ACTIVATED,
     FIELDS,
@@ -54,9 +55,10 @@ class Pool:
     Each user is signed in to every application until the session is ended.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make an empty pool. clock: for look-ups that lag."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic, people: People | None = None) -> None:
+        """Make an empty pool. clock: for look-ups that lag. people: what made-up users are; None for plain ones."""
         self._clock = clock
+        self._people = people
         self._users: list[Added | Record] = []
         self._indexes: dict[str, dict[str, tuple[int, ...]]] = {}  # by id type and key: users, oldest first
         self._deleted_at: dict[int, float] = {}
@@ -72,16 +74,23 @@ class Pool:
         self._signed_out: dict[tuple[int, str], float] = {}  # by user and application, or "" for all: since when
 
     @classmethod
-    def from_ids(cls, ids: Iterable[str], id_type: str = "user_id", *, created_at: str | None = None) -> Pool:
+    def from_ids(
+        cls,
+        ids: Iterable[str],
+        id_type: str = "user_id",
+        *,
+        created_at: str | None = None,
+        people: People | None = None,
+    ) -> Pool:
         """Make a pool of the users whose id of `id_type` is in `ids`. An id that comes twice is one user."""
-        pool = cls()
+        pool = cls(people=people)
         pool.add_ids(ids, id_type, created_at=created_at)
         return pool
 
     @classmethod
-    def generated(cls, count: int) -> Pool:
+    def generated(cls, count: int, people: People | None = None) -> Pool:
         """Make a pool of `count` made-up users; `user_ids()` lists their ids."""
-        return cls.from_ids(map(made_up_id, range(count)))
+        return cls.from_ids(map(made_up_id, range(count)), people=people)
 
     def __len__(self) -> int:
         """How many users exist now."""
@@ -239,11 +248,14 @@ class Pool:
     def user(self, number: int, *, lag_s: float = 0.0) -> Record:
         """Return one user in full, as it is now, or as it was `lag_s` seconds ago."""
         kept = self._users[number]
-        user = made_up(number, *kept) if isinstance(kept, Added) else kept
+        user = made_up(number, *kept, self._person(number)) if isinstance(kept, Added) else kept
         for changed_at, fields in self._changes.get(number, ()):
             if not lag_s or changed_at <= self._clock() - lag_s:
                 user = user | fields
         return user
+
+    def _person(self, number: int) -> Record:
+        return {} if self._people is None else self._people.person(number)
 
     def find(self, id_type: str, id_: str) -> int | None:
         """Return the number of the user that has `id_`, deleted or not; of several the latest."""
@@ -266,7 +278,7 @@ class Pool:
     def status(self, number: int) -> str:
         """Return the status of one user; much faster than its record."""
         kept = self._users[number]
-        first = ACTIVATED if isinstance(kept, Added) else str(kept["status"])
+        first = str((self._person(number) if isinstance(kept, Added) else kept).get("status", ACTIVATED))
         return next(
             (fields["status"] for _, fields in reversed(self._changes.get(number, ())) if "status" in fields), first
         )

@@ -170,11 +170,17 @@ SANDBOX_SOURCE, SANDBOX_PROVIDER = "62f20932716fbcc10d966ee5", "lark"
 """The identity source of made-up users: the example of the API's own documentation."""
 
 
-def made_up(number: int, id_type: str, id_: str, created_at: str | None) -> Record:
-    """Make up a user. `id_` is its id of `id_type`; its other ids follow from `number`."""
+def made_up(
+    number: int, id_type: str, id_: str, created_at: str | None, person: Mapping[str, Any] = MappingProxyType({})
+) -> Record:
+    """Make up a user. `id_` is its id of `id_type`; its other ids follow from `number`.
+
+    person: fields in the place of those that every made-up user has.
+    """
     identity = {"extIdpId": SANDBOX_SOURCE, "provider": SANDBOX_PROVIDER, "userIdInIdp": f"ou_{number}"}
     if id_type in SOURCES:
         identity[SOURCES[id_type]], _, identity["userIdInIdp"] = id_.partition(":")
+    day = number % (len(_DAYS) // 2)
     fields = {
         "email": f"user{number}@sandbox.example",
         "phone": f"1{number:010d}",
@@ -183,12 +189,16 @@ def made_up(number: int, id_type: str, id_: str, created_at: str | None) -> Reco
         "name": f"User {number}",
         "customData": {"number": number},
         "identities": [identity],
+        "createdAt": _DAYS[day],
+        "lastLogin": _DAYS[day + len(_DAYS) // 2],
+        "lastIp": "192.0.2.1",
+        "loginsCount": 1,
+        **person,
     }
     if id_type in FIELDS:
         fields[FIELDS[id_type]] = id_
-    day = number % (len(_DAYS) // 2)
-    user = created(number, fields, created_at or _DAYS[day])
-    user |= {"lastLogin": _DAYS[day + len(_DAYS) // 2], "lastIp": "192.0.2.1", "loginsCount": 1}
+    user = created(number, fields, created_at or fields["createdAt"])
+    user |= {name: fields[name] for name in ("lastLogin", "lastIp", "loginsCount")}
     return user | {"userId": id_} if id_type == "user_id" else user
 
 
