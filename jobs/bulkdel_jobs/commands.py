@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 from cyclopts.validators import Number
 
+from bulkdel.errors import UsageError
 from bulkdel_jobs.sandbox_switches import Switches
 
 sandbox = App(name="sandbox", help_epilogue=" ")
@@ -22,6 +24,9 @@ job = App(
     help_epilogue=" ",
     config=[lambda *_: None],  # not from the environment: BULKDEL_HOST is the host of a run
 )
+
+DEMO_USERS, DEMO_RATE = 5_000, 50.0
+"""How many users `bulkdel demo` deletes, and its requests a second."""
 
 SERVING = Group("Which users it has, and where it listens", sort_key=1)
 
@@ -112,9 +117,10 @@ def serve_sandbox(*, options: SandboxOptions | None = None, switches: Switches |
 @demo.default
 def show_demo(
     *,
+    full: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     dir: Path | None = None,  # noqa: A002 - the option is called so
-    users: Annotated[int, Parameter(validator=Number(gte=1_000, lte=1_000_000))] = 5_000,
-    rate: Annotated[float, Parameter(validator=Number(gt=0, lte=10_000))] = 50.0,
+    users: Annotated[int, Parameter(validator=Number(gte=1_000, lte=1_000_000))] = DEMO_USERS,
+    rate: Annotated[float, Parameter(validator=Number(gt=0, lte=10_000))] = DEMO_RATE,
 ) -> int:
     """Show a whole run on a sandbox: plan, run, interrupt, status, resume, and a count against the sandbox's own.
 
@@ -122,6 +128,8 @@ def show_demo(
 
     Parameters
     ----------
+    full: bool
+        Walk the recipe of README.md instead: the export of a CRM, VIPs, a backup, a stop, and three users back.
     dir: Path
         Where the export and its run are written: an empty directory, or a new one. Default: a new temporary one.
     users: int
@@ -129,9 +137,12 @@ def show_demo(
     rate: float
         Requests a second.
     """
-    from bulkdel_jobs.demo import show  # noqa: PLC0415 - loads a web server
+    from bulkdel_jobs.demo import show, whole_run  # noqa: PLC0415 - loads a web server
+    from bulkdel_jobs.recipe import recipe  # noqa: PLC0415 - the same
 
-    return show(dir, users, rate)
+    if full and (users, rate) != (DEMO_USERS, DEMO_RATE):
+        raise UsageError("--full: the recipe has users and a rate of its own; leave out --users and --rate")
+    return show(dir, recipe if full else partial(whole_run, count=users, rate=rate))
 
 
 @job.command

@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from bulkdel.engine.signals import Interrupted, Signals
-from bulkdel.errors import BulkdelError, UsageError
+from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.output import result
 from bulkdel.parent import for_child, from_here
 from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET
@@ -53,15 +53,15 @@ class Unexpected(BulkdelError):
     exit_code = 1
 
 
-def show(folder: Path | None, users: int, rate: float) -> int:
-    """Show everything. Returns 0 if the counts agree. Raises Unexpected for different counts or exit codes."""
+def show(folder: Path | None, story: Callable[[Path], None]) -> int:
+    """Tell a story in a folder; None: in a temporary one. Returns 0. Raises Unexpected where it goes another way."""
     with Signals():
         try:
             place = Path(folder or tempfile.mkdtemp(prefix="bulkdel-demo-")).absolute()
             place.mkdir(parents=True, exist_ok=True)
             if any(place.iterdir()):
                 raise UsageError(f"--dir {folder}: is not empty; name an empty directory or a new one")
-            _show(place, users, rate)
+            story(place)
         except OSError as error:
             raise UsageError(f"--dir {folder}: {error.strerror}") from error
         except Interrupted as interrupted:
@@ -83,7 +83,8 @@ def make_up(users: int, rng: random.Random) -> tuple[list[str], list[str], list[
     return ids[UNKNOWN:], rng.sample(sorted({*rows[-len(rows) // 4 :]}), POISONOUS), rows
 
 
-def _show(folder: Path, count: int, rate: float) -> None:
+def whole_run(folder: Path, *, count: int, rate: float) -> None:
+    """Show a whole run. count: of the users to delete. rate: requests/s. Raises Unexpected where the counts differ."""
     users, poisonous, rows = make_up(count, random.Random())  # noqa: S311 - made-up ids
     (folder / EXPORT).write_bytes(b"".join(orjson.dumps({"userId": id_}) + b"\n" for id_ in rows))
     result(
@@ -101,16 +102,16 @@ def _show(folder: Path, count: int, rate: float) -> None:
     switches = Switches(unknown_ids="refuse", latency_s=LATENCY_S, jitter_s=LATENCY_S, poisonous=refusals)
     with serve_in_thread(pool, switches) as sandbox:
         caption = "1. What would be done? A plan reads and checks everything, and deletes nothing."
-        plan = _step(folder, caption, "plan", "delete-users", EXPORT, "--host", sandbox.url, "--rate", f"{rate:g}")
+        plan = step(folder, caption, "plan", "delete-users", EXPORT, "--host", sandbox.url, "--rate", f"{rate:g}")
         run = shlex.split(plan.splitlines()[-1])[1:]
         caption = "2. The command that the plan ends with. Half-way it gets what Ctrl-C sends, SIGINT."
-        _step(folder, caption, *run, code=128 + signal.SIGINT, interrupt=is_half_way)
-        _step(folder, "3. How far is it?", "status", EXPORT)
-        _step(folder, "4. The same command again goes on. Refused ids make it exit with 1.", *run, code=1)
-        results = _step(folder, "5. Which ids were refused, and why?", "results", EXPORT, "--only", "refused")
+        step(folder, caption, *run, code=128 + signal.SIGINT, interrupt=is_half_way)
+        step(folder, "3. How far is it?", "status", EXPORT)
+        step(folder, "4. The same command again goes on. Refused ids make it exit with 1.", *run, code=1)
+        results = step(folder, "5. Which ids were refused, and why?", "results", EXPORT, "--only", "refused")
         before = sandbox.ledger.requests
         caption = "6. Once more, for a program to read: a finished run repeats its summary and sends nothing."
-        summary = orjson.loads(_step(folder, caption, *run, "--json", code=1).splitlines()[-1])
+        summary = orjson.loads(step(folder, caption, *run, "--json", code=1).splitlines()[-1])
         if sandbox.ledger.requests != before:
             raise Unexpected(f"it did send something: {sandbox.ledger.requests - before} requests")
     refused = {orjson.loads(line)["id"] for line in results.splitlines()}
@@ -127,8 +128,8 @@ def _show(folder: Path, count: int, rate: float) -> None:
     result("The counts agree exactly: every row of the export is accounted for.")
 
 
-def _step(folder: Path, caption: str, *words: str, code: int = 0, interrupt: Callable[[], bool] | None = None) -> str:
-    """Show a caption and a command line, run it to its end, show and return its stdout.
+def step(folder: Path, caption: str, *words: str, code: int = 0, interrupt: Callable[[], bool] | None = None) -> str:
+    """Show a caption and a command line, run it to its end, show and return its stdout; of a refusal, its stderr.
 
     interrupt: the command gets SIGINT as soon as this is true. Raises Unexpected for another exit code than `code`.
     If the demo itself ends, so does the command. No setting and no real key of the user reaches it.
@@ -137,8 +138,9 @@ def _step(folder: Path, caption: str, *words: str, code: int = 0, interrupt: Cal
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKDEL_", "GENAUTH_"))}
     environ = {**from_here(kept), **KEYS, **for_child()}
     command = [sys.executable, "-P", "-m", "bulkdel", *words]
+    stderr = subprocess.STDOUT if code == NotAcceptable.exit_code else None
     with subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
     ) as process:
         try:
             if interrupt is not None:

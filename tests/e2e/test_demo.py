@@ -16,6 +16,7 @@ from bulkdel_jobs.demo import DUPLICATE, HEAD, POISONOUS, UNKNOWN, compare, make
 from bulkdel_jobs.sandbox import Pool
 from tests.harness import COUNTS, bulkdel, finish, is_alive, names_in, processes_of, start, wait_until
 from tests.mutants import mutant
+from tests.pages import README, sessions
 from tests.places import log_of
 from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
@@ -45,6 +46,20 @@ def test_the_whole_story(tmp_path: Path) -> None:
     assert (summary["deleted"], summary["absent"]) == (USERS - POISONOUS, UNKNOWN)
     assert summary["rows"] == sum(summary[name] for name in COUNTS) == USERS + UNKNOWN + DUPLICATE
     assert names_in(tmp_path / "new") == ["users.jsonl", "users.jsonl.runs"]
+
+
+def test_the_recipe_of_the_readme(tmp_path: Path) -> None:
+    """The same commands in the same order, and at the end the restored users are looked up too."""
+    ran = bulkdel("demo", "--full", "--dir", tmp_path, timeout=6 * WAIT_MAX_S)
+    assert ran.code == 0, ran.out + ran.err
+    assert re.findall(r"^\[exit code (\d+)\]$", ran.out, re.MULTILINE) == ["3", *["0"] * 7]
+    typed = [command for command, _ in sessions(README)][1:]
+    shown = re.findall(r"^\$ (bulkdel .*)$", ran.out, re.MULTILINE)
+    assert [words.split()[1] for words in shown] == [words.split()[1] for words in [*typed, "bulkdel verify"]]
+    last = typed[-1].partition(" --only ")[2].split(" --only ")
+    assert [*re.findall(r"--only (\S+)", shown[-2])] == [*map(str.strip, last)]
+    assert "Of the 1,040 VIPs and users of the last 90 days it still has 1,040." in ran.out
+    assert names_in(tmp_path) == ["crm.csv", "crm.csv.runs", "report.html", "vips.xlsx"]
 
 
 def test_a_difference_is_shown() -> None:
@@ -86,6 +101,8 @@ def test_refuses_a_folder_in_use(tmp_path: Path) -> None:
     ran = bulkdel("demo", "--dir", tmp_path / "mine")
     assert (ran.code, ran.out) == (2, "")
     assert bulkdel("demo", "--users", 10).code == 2
+    ran = bulkdel("demo", "--full", "--rate", 10)
+    assert (ran.code, "leave out --users and --rate" in ran.err) == (2, True)
 
 
 @pytest.mark.soak
@@ -103,7 +120,7 @@ def test_ctrl_c_stops_the_demo(tmp_path: Path) -> None:
 
 @mutant(
     "what a killed demo has started goes on",
-    "_step",
+    "step",
     swap("{**from_here(kept), **KEYS, **for_child()}", "{**from_here(kept), **KEYS} if for_child() else kept"),
 )
 def test_what_a_killed_demo_has_started_ends_with_it(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def change_each(
     unknown: what this endpoint does with an unknown id where `Switches.unknown_ids` does not say. absent: the refusal.
     """
     switches = call.switches
-    refuse_poisonous(call, named.ids)
+    refuse_poisonous(call, named.ids, named.id_type)
     different = {fold(named.id_type, id_) for id_ in named.ids}
     if switches.duplicates_in_chunk == "refuse" and len(different) < len(named.ids):
         raise malformed(named.parameter)
@@ -40,7 +40,8 @@ def change_each(
     incomplete = None in means.values() and policy != "accept"
     # Each once: one user may have been named twice, in upper and lower case.
     found = list(dict.fromkeys(each for each in means.values() if each is not None))
-    spared = {means[id_] for id_ in means.keys() & switches.liars}
+    liars = {fold(named.id_type, id_) for id_ in switches.liars}
+    spared = {each for id_, each in means.items() if fold(named.id_type, id_) in liars}
     targets = cut_short(call, [each for each in found if each not in spared])
     if incomplete and policy == "refuse" and not call.unsuccessful:
         targets.clear()
@@ -64,12 +65,12 @@ def numbers_of(call: Call, named: Named) -> dict[str, int]:
     return {id_: number for id_, number in found.items() if number is not None}
 
 
-def refuse_poisonous(call: Call, ids: Iterable[str]) -> None:
-    """Refuse a request that names one of `Switches.poisonous`."""
-    for id_ in ids:
-        if id_ in call.switches.poisonous:
-            status_code, api_code = call.switches.poisonous[id_]
-            raise Rejected(Reply(status_code, api_code=api_code))
+def refuse_poisonous(call: Call, ids: Iterable[str], id_type: str = "") -> None:
+    """Refuse a request that names one of `Switches.poisonous`. id_type: how ids are compared; "" exactly."""
+    poisonous = {fold(id_type, id_): answer for id_, answer in call.switches.poisonous.items()}
+    for id_ in ids if poisonous else ():
+        if (answer := poisonous.get(fold(id_type, id_))) is not None:
+            raise Rejected(Reply(answer[0], api_code=answer[1]))
 
 
 def cut_short(call: Call, targets: list[Target]) -> list[Target]:
