@@ -57,9 +57,7 @@ def _walk(folder: Path, vips: str, url: str, pool: Pool) -> None:
     caption = "1. A plan of the file as it came. It is refused, and says how to read the file."
     refused = step(folder, caption, "plan", "delete-users", CRM, *host, code=NotAcceptable.exit_code)
     words = [*shlex.split(refused.splitlines()[-1])[1:], "--exclude", vips, "--spare", "active-since=90d", "--backup"]
-    caption = (
-        "2. The command that it prints; and without the VIPs and the users of the last 90 days, and with a backup."
-    )
+    caption = "2. The command that it prints, which now spares VIPs and users of the last 90 days, and keeps a backup."
     plan = step(folder, caption, *words)
     run = shlex.split(plan.splitlines()[-1])[1:]
     caption = f"3. The command that the plan prints. --limit {FIRST} stops it, as --not-after 18:00 does at six."

@@ -118,7 +118,7 @@ async def test_apprise_takes_the_rest() -> None:
 def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(
-        UsageError, match=r"--notify mailto://…: needs the extra 'notify': pip install 'bulkdel\[notify\]'"
+        UsageError, match=r"--notify mailto://…: needs the extra 'notify': pip install '\.\[notify\]' in the clone"
     ):
         senders_of(NotifySettings(notify=["mailto://u:p@example.com"]), {})
 

@@ -170,9 +170,9 @@ async def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         answer = await ask(port, "GET", "/metrics")
     assert (answer.status, answer.body) == (
         501,
-        b"/metrics needs the extra 'metrics': pip install 'bulkdel[metrics]'\n",
+        b"/metrics needs the extra 'metrics': pip install '.[metrics]' in the clone of bulkdel\n",
     )
-    assert "pip install 'bulkdel[metrics]'" in capsys.readouterr().err
+    assert "pip install '.[metrics]' in the clone of bulkdel" in capsys.readouterr().err
 
 
 async def test_the_stream_begins_with_its_history_and_ends_with_the_run() -> None:

@@ -1061,7 +1061,7 @@ def test_obstore_is_named_where_it_is_missing() -> None:
         "open_objects(store_path('s3://b/x'))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert "pip install 'bulkdel[remote]'" in done.stderr
+    assert "pip install '.[remote]' in the clone of bulkdel" in done.stderr
 
 
 @mutant(

@@ -1,4 +1,4 @@
-"""AWS signatures (SigV4) through botocore: `pip install 'bulkdel[aws]'`. Each request is signed as it leaves.
+"""AWS signatures (SigV4) through botocore: the extra `aws`. Each request is signed as it leaves.
 
 The keys come from the environment. botocore's own search for credentials is not used: it reads files and asks the
 network.
@@ -71,7 +71,7 @@ def sigv4(host: str, pool: str, key: AwsKey, *, region: str, service: str) -> Si
     try:
         import botocore.auth  # noqa: F401, PLC0415
     except ImportError:
-        raise UsageError("AWS signatures need botocore: pip install 'bulkdel[aws]'") from None
+        raise UsageError("AWS signatures need botocore: pip install '.[aws]' in the clone of bulkdel") from None
     secrets = (key.secret.value, *([key.session_token.value] if key.session_token else []))
     return SigV4(
         host=host, pool=pool, key=key, region=region, service=service, secrets=secrets, check=f"check {KEY_ID}"

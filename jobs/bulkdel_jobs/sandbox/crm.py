@@ -81,7 +81,7 @@ def _workbook(rows: Rows) -> bytes:
     try:
         import xlsxwriter  # noqa: PLC0415 - an extra
     except ImportError:
-        advice = "pip install 'bulkdel[excel]', or name a file that ends in .csv"
+        advice = "pip install '.[excel]' in the clone of bulkdel, or name a file that ends in .csv"
         raise UsageError(f"a workbook needs the extra excel: {advice}") from None
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, {"in_memory": True}) as book:

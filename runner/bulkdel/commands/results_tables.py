@@ -132,6 +132,6 @@ class Parquet:
 
 def _missing(ending: str, extra: str) -> UsageError:
     return UsageError(
-        f"--out with {ending}: needs the extra {extra}. Install it: pip install 'bulkdel[{extra}]'. Or name a file "
-        "that ends in .csv or .csv.gz"
+        f"--out with {ending}: needs the extra {extra}. Install it: pip install '.[{extra}]' in the clone of bulkdel. "
+        "Or name a file that ends in .csv or .csv.gz"
     )

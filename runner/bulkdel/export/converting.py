@@ -177,8 +177,8 @@ def _convert(
         raise refusal(export.path, "a damaged file: what reads it has ended", todo) from None
     if (extra := found.get("installs")) is not None:
         raise UsageError(
-            f"{export.path}: {found['reason']}. To read it, install the extra {extra}: pip install 'bulkdel[{extra}]', "
-            "or export the file as CSV. Nothing was sent"
+            f"{export.path}: {found['reason']}. To read it, install the extra {extra}: pip install '.[{extra}]' in "
+            "the clone of bulkdel, or export the file as CSV. Nothing was sent"
         )
     if (failed := found.get("failed")) is not None:
         raise _failed(to, export.path, failed)

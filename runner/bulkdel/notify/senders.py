@@ -52,7 +52,7 @@ The end of a run waits for it as long.
 ANSWER_MAX = 64 * 1024
 """Bytes of the body of an answer. No answer is longer, and none is shown."""
 
-EXTRA = "needs the extra 'notify': pip install 'bulkdel[notify]'"
+EXTRA = "needs the extra 'notify': pip install '.[notify]' in the clone of bulkdel"
 
 KEPT = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
 KEPT_BEGINNING = "LC_"

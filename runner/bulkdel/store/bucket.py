@@ -79,7 +79,9 @@ def _open_bucket(
         from obstore.exceptions import BaseError  # noqa: PLC0415 - it costs time, and an extra installs it
         from obstore.store import from_url  # noqa: PLC0415
     except ImportError:
-        raise UsageError(f"{url}: needs obstore. Install it with: pip install 'bulkdel[remote]'") from None
+        raise UsageError(
+            f"{url}: needs obstore. Install it with: pip install '.[remote]' in the clone of bulkdel"
+        ) from None
     try:
         pem = None if ca_file is None else ca_file.read_bytes()
     except OSError as error:

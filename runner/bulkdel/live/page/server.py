@@ -59,7 +59,7 @@ BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-NO_METRICS = "/metrics needs the extra 'metrics': pip install 'bulkdel[metrics]'"
+NO_METRICS = "/metrics needs the extra 'metrics': pip install '.[metrics]' in the clone of bulkdel"
 
 HEADERS = {
     "Server": "bulkdel",
