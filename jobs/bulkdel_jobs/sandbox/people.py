@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bulkdel_jobs.sandbox.pool import Pool
 
 
-class Kind(NamedTuple):
+class PersonKind(NamedTuple):
     """One kind of users. share: of 100 users. created, signed_in: the fewest and the most days ago; None: never."""
 
     share: int
@@ -27,14 +27,14 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind(55, ACTIVATED, (1200, 2000), (100, 1100)),
-    Kind(20, ACTIVATED, (1200, 2000), (0, 80)),
-    Kind(10, ACTIVATED, (400, 1200), None),
-    Kind(3, ACTIVATED, (2, 25), None),
-    Kind(6, "Suspended", (1200, 2000), (100, 1100)),
-    Kind(3, RESIGNED, (1200, 2000), (100, 1100)),
-    Kind(2, "Deactivated", (1200, 2000), (100, 1100)),
-    Kind(1, "Archived", (1200, 2000), None),
+    PersonKind(55, ACTIVATED, (1200, 2000), (100, 1100)),
+    PersonKind(20, ACTIVATED, (1200, 2000), (0, 80)),
+    PersonKind(10, ACTIVATED, (400, 1200), None),
+    PersonKind(3, ACTIVATED, (2, 25), None),
+    PersonKind(6, "Suspended", (1200, 2000), (100, 1100)),
+    PersonKind(3, RESIGNED, (1200, 2000), (100, 1100)),
+    PersonKind(2, "Deactivated", (1200, 2000), (100, 1100)),
+    PersonKind(1, "Archived", (1200, 2000), None),
 )
 """No user signed in 81 to 99 days ago, and none was created 26 to 399 days ago: a guard of 90 days, or of 30, spares
 the same users for a week after the start."""
