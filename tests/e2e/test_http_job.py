@@ -12,9 +12,12 @@ from email.utils import formatdate
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
+from bulkdel_jobs.sandbox import SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, TOKEN_PATH
+from bulkdel_jobs.sandbox.people import give_access
 from tests import harness
 from tests.examples import one_in
 from tests.forum import TOKEN, Forum
@@ -61,6 +64,22 @@ def test_the_first_example(forum: Forum, example: Callable[[str], Example]) -> N
     verified = it.verify()
     assert (verified.code, verified.summary["gone"]) == (0, 24), verified
     assert TOKEN not in plan.out + plan.err + ran.out + ran.err + it.log.read_text()
+
+
+def test_an_administrator_of_the_sandbox_is_kept(tmp_path: Path) -> None:
+    """The first one by its id stays, and the second one goes."""
+    with harness.sandbox([f"5a9db0c5a9db0c5a{n:08x}" for n in range(30)]) as served:
+        give_access(served.pool)
+        key = {"accessKeyId": SANDBOX_KEY_ID, "accessKeySecret": SANDBOX_KEY_SECRET}
+        headers = {"content-type": "application/json"}
+        with urlopen(Request(f"{served.url}{TOKEN_PATH}", json.dumps(key).encode(), headers)) as answer:
+            token = json.load(answer)["data"]["access_token"]
+        it = Example(tmp_path, block("sandbox"), served.url, {"SANDBOX_TOKEN": token})
+        ids = [served.pool.user_ids()[n] for n in (0, 1, 20)]
+        assert "protected  one administrator, the first by its id" in it.run("plan", *ids).out
+        ran = it.run("run", *ids)
+        assert (ran.code, outcomes(ran)) == (0, {"done": 2, "excluded": 1}), ran
+        assert [served.pool.is_alive(n) for n in (0, 1, 20)] == [True, False, False]
 
 
 @mutant(
@@ -712,7 +731,7 @@ def test_the_plan_says_that_the_status_alone_decides(forum: Forum, example: Call
 
 @mutant(
     "an id in a header is accepted",
-    "_request",
+    "read_headers",
     swap(
         "if PLACEHOLDER in name or PLACEHOLDER in value:\n"
         '    raise table.fault(f"headers.{name}", "an id stands in the path or in the body")',

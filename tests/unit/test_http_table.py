@@ -418,14 +418,17 @@ def test_the_fields_of_the_guards_and_the_administrators(text: str) -> None:
     administrators = {"path": "/groups/1/members", "query": {"role": "admin"}, "list_at": "staff"}
     paths = {"look_up__created_at": "made", "look_up__last_seen_at": "seen.at", "look_up__status": "active"}
     following = {"look_up__next": {"page": "p", "total": "total"}} if text == ONE + BY_LIST else {}
-    job = HttpJob().configured(table(text, **paths, **following, administrators=administrators))
+    tenant = {"look_up__headers": {"x-tenant": "7"}}
+    job = HttpJob().configured(table(text, **paths, **following, **tenant, administrators=administrators))
     look_ups = job.target(TargetOptions()).look_ups(job.id_types["path_id"])
     assert look_ups is not None
+    asked = (look_ups.control(), look_ups.administrators(), *(request for _, request in look_ups.calls(["a"])))
+    assert [request and request.headers for request in asked] == [(("x-tenant", "7"),)] * 3
     assert look_ups.fields == {"created_at": "made", "last_seen_at": "seen.at", "status": "active"}
     accounts, _ = look_ups.match(["a"], [{"id": "a", "seen": {"at": None}, "active": False}])
     assert accounts["a"].facts == (Facts(last_seen_at=NEVER, status="false"),)
     listing = look_ups.administrators()
-    assert listing == Request("GET", "/v1/groups/1/members", (("role", "admin"),))
+    assert listing == Request("GET", "/v1/groups/1/members", (("role", "admin"),), None, (("x-tenant", "7"),))
     response = Response(200, b'{"staff":[{"id":"b"},{"id":"a"},{"name":"no id"}]}')
     assert look_ups.read_administrators(response) == Decision(NextStep.SETTLED, data=["b", "a", None])
     assert look_ups.next_page(listing, response, 3) is None

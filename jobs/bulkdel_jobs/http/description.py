@@ -18,7 +18,7 @@ from bulkdel.core.record import Records
 from bulkdel.http.transport import check_host
 from bulkdel_jobs.http.config_table import ConfigTable
 from bulkdel_jobs.http.credentials import HttpAuth, read_auth
-from bulkdel_jobs.http.look_up import control_keys, read_look_ups
+from bulkdel_jobs.http.look_up import control_keys, read_headers, read_look_ups
 from bulkdel_jobs.parts.answers import AnswerList, read_answers
 from bulkdel_jobs.parts.json_values import is_one_of
 from bulkdel_jobs.parts.look_ups import OneByOneLookUps
@@ -254,15 +254,10 @@ def _pause_s(table: ConfigTable) -> float:
 def _request(table: ConfigTable, base: str) -> Request:
     method = table.one_of("method", METHODS, "")
     path = table.checked("path", check_path, table.needed("path"))
-    query, headers = table.texts("query"), table.texts("headers")
+    query, headers = table.texts("query"), read_headers(table)
     for name, value in query:
         if PLACEHOLDER in name or PLACEHOLDER in value:
             raise table.fault(f"query.{name}", "an id stands in the path or in the body")
-    for name, value in headers:
-        if PLACEHOLDER in name or PLACEHOLDER in value:
-            raise table.fault(f"headers.{name}", "an id stands in the path or in the body")
-        if name.lower() in {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}:
-            raise table.fault(f"headers.{name}", "is set by the program")
     return Request(method, f"{base}{path}", query, None, headers)
 
 

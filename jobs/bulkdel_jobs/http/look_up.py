@@ -11,8 +11,8 @@ from bulkdel_jobs.parts.pages import ByCursor, ByLink, ByNumber, Pages
 from bulkdel_jobs.parts.paths import PLACEHOLDER, check_path
 
 KEYS = (
-    "path, query, chunk_size, next, id, list, list_query, list_at, list_id, state, reached, created_at, last_seen_at, "
-    "status"
+    "path, query, headers, chunk_size, next, id, list, list_query, list_at, list_id, state, reached, created_at, "
+    "last_seen_at, status"
 )
 
 CONTROL = frozenset({"list", "list_query", "list_id"})
@@ -27,7 +27,7 @@ def read_look_ups(
     ids_max: how many ids a request has at most.
     """
     path = table.checked("path", check_path, table.needed("path"))
-    query, listing_query = table.texts("query"), table.texts("list_query")
+    query, listing_query, headers = table.texts("query"), table.texts("list_query"), read_headers(table)
     in_query = [name for name, value in query if value == PLACEHOLDER]
     if any(PLACEHOLDER in name or (PLACEHOLDER in value and value != PLACEHOLDER) for name, value in query):
         raise table.fault("query", f'an id is a value of its own, "{PLACEHOLDER}"')
@@ -52,8 +52,8 @@ def read_look_ups(
     if state is None and not deletes:
         raise table.fault("state", "is missing: where a record says whether the account is in the state that is wanted")
     found: dict[str, Any] = {
-        "one": Request("GET", f"{base}{path}", query),
-        "listing": Request("GET", f"{base}{listing}", listing_query),
+        "one": Request("GET", f"{base}{path}", query, None, headers),
+        "listing": Request("GET", f"{base}{listing}", listing_query, None, headers),
         "id_field": table.text("id", "id") or "id",
         "list_at": list_at,
         "list_id": table.text("list_id"),
@@ -65,7 +65,7 @@ def read_look_ups(
     }
     table.end(KEYS)
     if administrators is not None:
-        found |= _administrators(administrators, base)
+        found |= _administrators(administrators, base, headers)
     return ListLookUps(**found, at_once=at_once or 1, pages=pages) if in_query else OneByOneLookUps(**found)
 
 
@@ -74,7 +74,18 @@ def control_keys(look_ups: OneByOneLookUps) -> frozenset[str]:
     return CONTROL if isinstance(look_ups, ListLookUps) else CONTROL | {"list_at"}
 
 
-def _administrators(table: ConfigTable, base: str) -> dict[str, Any]:
+def read_headers(table: ConfigTable) -> tuple[tuple[str, str], ...]:
+    """The headers of a table. Raises UsageError for one with an id in it, or that the program sets."""
+    headers = table.texts("headers")
+    for name, value in headers:
+        if PLACEHOLDER in name or PLACEHOLDER in value:
+            raise table.fault(f"headers.{name}", "an id stands in the path or in the body")
+        if name.lower() in {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}:
+            raise table.fault(f"headers.{name}", "is set by the program")
+    return headers
+
+
+def _administrators(table: ConfigTable, base: str, headers: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     """The request that lists administrators, and the places of the list in its response and of the id in a record."""
     path = table.checked("path", check_path, table.needed("path"))
     query = table.texts("query")
@@ -83,7 +94,7 @@ def _administrators(table: ConfigTable, base: str) -> dict[str, Any]:
     list_at, id_field = table.text("list_at", "") or "", table.text("id")
     table.end("path, query, list_at and id")
     return {
-        "administrator_list": Request("GET", f"{base}{path}", query),
+        "administrator_list": Request("GET", f"{base}{path}", query, None, headers),
         "administrators_at": list_at,
         "administrator_id": id_field,
     }
