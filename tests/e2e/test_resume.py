@@ -161,7 +161,7 @@ def test_interrupted_while_paused(tmp_path: Path) -> None:
     ) as it:
         process = it.start()
         wait_until(lambda: it.served.ledger.answers["429"] > 0, process)
-        wait_until_told(process, '"waiting": "throttled')
+        wait_until_told(process, '"waiting": "the server asks to wait')
         process.send_signal(signal.SIGINT)
         ran = finish(process)
         assert ran.code == 130

@@ -411,13 +411,13 @@ def test_speed_is_that_of_the_last_half_minute() -> None:
         (50.0, 30.0, True, None, None, "concurrency"),
         (50.0, 49.0, True, None, None, None),
         (50.0, 30.0, False, None, None, None),
-        (50.0, 30.0, True, "throttled, 2.1 s", None, None),
+        (50.0, 30.0, True, "the server asks to wait (429), 2.1 s left", None, None),
         (0.0, 30.0, True, None, None, None),
         (50.0, 0.0, True, None, None, None),
         (25.0, 25.0, False, None, Slowed.THROTTLED, "earlier_429"),
         (25.0, 9.0, False, None, Slowed.FAILURES, "earlier_failures"),
         (25.0, 9.0, True, None, Slowed.THROTTLED, "concurrency"),
-        (25.0, 25.0, False, "throttled, 2.1 s", Slowed.THROTTLED, None),
+        (25.0, 25.0, False, "the server asks to wait (429), 2.1 s left", Slowed.THROTTLED, None),
     ],
 )
 def test_what_limits(  # noqa: PLR0917 - a table

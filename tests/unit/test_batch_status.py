@@ -24,7 +24,7 @@ LIVE: dict[str, Any] = {
     "latency": {"bounds_s": [0.1, 1.0], "counts": [3, 1, 1], "sum_s": 2.5},
     "refused": {"422": 1},
     "breaker": "closed",
-    "waiting": "throttled, 1.0 s",
+    "waiting": "the server asks to wait (429), 1.0 s left",
     "doing": None,
 }
 SUMMARY = {
@@ -72,7 +72,7 @@ def test_the_sum() -> None:
     assert (status["left_s"], status["breaker"], status["refused"]) == (14, "closed", {"422": 2})
     assert status["latency"] == {"bounds_s": [0.1, 1.0], "counts": [6, 2, 2], "sum_s": 5.0}
     assert [(run["state"], run["settled"], run["waiting"]) for run in status["runs"]] == [
-        ("waiting", 6, "throttled, 1.0 s"),
+        ("waiting", 6, "the server asks to wait (429), 1.0 s left"),
         ("halted", 10, None),
         ("waiting", 0, None),
         ("starting", 0, "reading"),

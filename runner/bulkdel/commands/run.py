@@ -35,7 +35,7 @@ from bulkdel.format import counted, session_lines
 from bulkdel.http.client import connect_in
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
-from bulkdel.live.page.run_on_page import RUN, NextStep, on_page
+from bulkdel.live.page.run_on_page import RUN, FollowUp, on_page
 from bulkdel.live.sources import steerable
 from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
@@ -260,7 +260,7 @@ def print_summary(ended: Summary, *, as_json: bool) -> None:
     say_values("run.ended", values)
 
 
-def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[NextStep]) -> None:
+def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp]) -> None:
     """Print the rows that the session could not settle, the summary, and the next commands."""
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
@@ -280,13 +280,13 @@ def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[NextStep]) -> None
     _print_next_commands(plan, ended, steps)
 
 
-def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[NextStep]:
+def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[FollowUp]:
     """Yield the commands that may follow: what was refused, the verification, the report, the resume, the undo."""
     environ, given = plan.arguments.environ, plan.arguments.settings.connection
 
-    def step(event: str, text: str, seen: CommandLine, *, asks: bool = False) -> NextStep:
+    def step(event: str, text: str, seen: CommandLine, *, asks: bool = False) -> FollowUp:
         line = replace(seen, names=(str(plan.run),))
-        return NextStep(event, text, line.plus_variables(environ).plus_given(given) if asks else line, seen)
+        return FollowUp(event, text, line.plus_variables(environ).plus_given(given) if asks else line, seen)
 
     complete, of_run = ended.progress.complete, (RUN,)
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
@@ -318,16 +318,16 @@ def _to_restore(plan: RunPlan) -> str:
     return f"To see what a restore brings back of what was {plan.words.done}, and how to begin it"
 
 
-def _going_on(plan: RunPlan, ended: Summary) -> NextStep:
+def _going_on(plan: RunPlan, ended: Summary) -> FollowUp:
     """The command that resumes the run. A restore is not resumed by its place alone."""
     now, stop = datetime.now(UTC), ended.progress.stop
     again = ", with a new confirmation" if stop is not None and stop.facts.get("not_after") else ""
     line = without_reading(plan.line_after(ended.session.ending, now), ended.progress.header)
     by_place = plan.arguments.undoes is None and not blind(ended.progress)
-    return NextStep("to_go_on", f"To go on{again}", line, CommandLine("resume", (RUN,)) if by_place else None)
+    return FollowUp("to_go_on", f"To go on{again}", line, CommandLine("resume", (RUN,)) if by_place else None)
 
 
-def _print_next_commands(plan: RunPlan, ended: Summary, steps: Sequence[NextStep]) -> None:
+def _print_next_commands(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp]) -> None:
     """Print where the bad rows are, and the commands that may follow."""
     left_out = plan.export.invalid_to
     if left_out is not None and left_out.exists():

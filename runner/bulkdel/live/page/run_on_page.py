@@ -24,7 +24,7 @@ RUN = "RUN"
 """The page shows this for the path of the run: a path may have a name or an email in it."""
 
 
-class NextStep(NamedTuple):
+class FollowUp(NamedTuple):
     """A command that may follow the end of a run.
 
     event: its name in the output. text: what it does. line: as the terminal has it. seen: as the page has it, with RUN
@@ -55,7 +55,7 @@ class RunOnPage:
         self._planned = status, steering
         self._more["facts"] = seen_lines(plan)
 
-    def ended(self, steps: Sequence[NextStep]) -> None:
+    def ended(self, steps: Sequence[FollowUp]) -> None:
         """Show what may follow, from now on."""
         self._more["next"] = [(step.text, None if step.seen is None else str(step.seen)) for step in steps]
 
