@@ -93,8 +93,8 @@ test-install:
 test-sdks: $(STAMP)
 	$(BIN)/python -m tests.sdks
 
-# Real clicks on the live page in a headless Chromium, two minutes. playwright-core comes from npm, Chromium from Debian;
-# screenshots are kept in .page/.
+# Real clicks on the live page in a headless Chromium, three minutes, and its pictures in every state, which are kept in
+# .page/ and judged by axe-core. It and playwright-core come from npm, Chromium from Debian.
 test-page: $(STAMP)
 	$(BIN)/python -m tests.browser
 

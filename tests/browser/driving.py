@@ -79,7 +79,12 @@ class Browser:
             self.call("evaluate", "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
             self.screenshot(f"{state}-{width}-{scheme}")
             assert self.call("evaluate", "document.documentElement.scrollWidth") == width, (state, width)
-            assert self._ask(do="violations", axe=str(AXE)) == [], (state, width, scheme)
+            assert self.violations() == [], (state, width, scheme)
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong for people who see, hear or move otherwise: the rule, and the elements."""
+        found: list[str] = self._ask(do="violations", axe=str(AXE))
+        return found
 
     def told(self) -> dict[str, list[str]]:
         """What the page has done since it was opened: `errors` of script and console, `hosts` that were asked."""

@@ -11,7 +11,7 @@ import pytest
 from bulkdel.core.page_access import FILES
 
 PAGE = files("bulkdel.live.page")
-OWN = ("index.html", "page.js", "page.css")
+OWN = ("index.html", "page.js", "page.css", "colours.css")
 
 
 @pytest.mark.parametrize("name", ["uPlot.iife.min.js", "uPlot.min.css"])
@@ -42,3 +42,14 @@ def test_a_text_never_becomes_html() -> None:
         )
         == []
     )
+
+
+def test_page_and_report_use_only_colours_that_are_there_in_light_and_dark() -> None:
+    light, dark = (
+        set(re.findall(r"(--[a-z]+):", part)) for part in PAGE.joinpath("colours.css").read_text().split("@media")
+    )
+    assert light == dark
+    own = {"--colour", "--light"}  # one of these for a class
+    report = files("bulkdel.report").joinpath("report.html.j2").read_text()
+    for text in (PAGE.joinpath("page.css").read_text(), report):
+        assert set(re.findall(r"var\((--[a-z]+)\)", text)) <= light | own

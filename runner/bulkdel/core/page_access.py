@@ -18,7 +18,7 @@ PROBES = frozenset({"/healthz", "/readyz"})
 """Paths that show only that the run lives. Kubernetes asks them without a token."""
 
 PAGE = "/"
-FILES = frozenset({"/page.css", "/page.js", "/vendor/uPlot.iife.min.js", "/vendor/uPlot.min.css"})
+FILES = frozenset({"/colours.css", "/page.css", "/page.js", "/vendor/uPlot.iife.min.js", "/vendor/uPlot.min.css"})
 """The files of the page. They are the same for every run, and the sign-in form needs them."""
 
 LOGIN = "/login"
