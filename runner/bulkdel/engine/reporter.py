@@ -145,7 +145,8 @@ class Reporter:
 
         console = Console(file=self._log, force_terminal=True)  # type: ignore[arg-type]  # a TextIOBase is a file
         bar_width = BAR_WIDTH if console.width >= NARROW else NARROW_BAR
-        columns = (BarColumn(bar_width=bar_width), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
+        bar = BarColumn(bar_width=bar_width, finished_style="green")
+        columns = (bar, TaskProgressColumn(), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
             task = progress.add_task("starting", total=None)
             running = True
@@ -160,6 +161,7 @@ class Reporter:
                         text = progress_text(moment, *speeds, self._names)
                         console.print(shown(text), markup=False, highlight=False)
                     text = bar_text(moment, *speeds, self._names, width=console.width - bar_width - BESIDE_BAR)
+                    bar.complete_style = "yellow" if moment.waiting else "blue"  # as the live page
                     progress.update(task, total=moment.rows, completed=moment.settled, description=shown(text))
                 progress.refresh()
 

@@ -15,6 +15,8 @@ from bulkdel.report.facts import PLACEHOLDERS, Report
 from bulkdel.report.words import time_words
 
 TEMPLATE = "report.html.j2"
+COLOURS = files("bulkdel.live.page").joinpath("colours.css")
+"""The colours, which the live page has, too."""
 
 
 def page(report: Report) -> str:
@@ -29,7 +31,8 @@ def page(report: Report) -> str:
         finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else lines_shown(value),
     )
     environment.filters |= {"number": _number, "time": time_words, "typed": _typed, "span": span}
-    environment.globals |= {"pictures": pictures, "counted": counted}
+    colours = Markup(COLOURS.read_text(encoding="utf-8"))  # noqa: S704 - a file of the program
+    environment.globals |= {"colours": colours, "pictures": pictures, "counted": counted}
     text = files("bulkdel.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(text).render(report=report)
 
