@@ -18,7 +18,7 @@ const STATES = { // the word, and the light
   paused: ["Paused", "hold"],
   draining: ["Draining", "hold"],
   complete: ["Complete", "fine"],
-  incomplete: ["Incomplete", "bad"],
+  incomplete: ["Incomplete", "hold"],
   stopped: ["Stopped", "hold"],
   halted: ["Halted", "bad"],
   interrupted: ["Interrupted", "bad"],
