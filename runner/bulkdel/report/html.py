@@ -15,26 +15,24 @@ from bulkdel.report.facts import PLACEHOLDERS, Report
 from bulkdel.report.words import time_words
 
 TEMPLATE = "report.html.j2"
-COLOURS = files("bulkdel.live.page").joinpath("colours.css")
-"""The colours, which the live page has, too."""
+TEXTS = {"bulkdel.report": TEMPLATE, "bulkdel.live.page": "colours.css"}
+"""The files by their package. The live page has the same colours."""
 
 
 def page(report: Report) -> str:
     """The page."""
     import jinja2  # noqa: PLC0415 - only a report needs it
-    from markupsafe import Markup  # noqa: PLC0415
 
     environment = jinja2.Environment(
+        loader=jinja2.DictLoader({name: files(of).joinpath(name).read_text("utf-8") for of, name in TEXTS.items()}),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else lines_shown(value),
+        finalize=lambda value: lines_shown(value) if type(value) is str else value,
     )
     environment.filters |= {"number": _number, "time": time_words, "typed": _typed, "span": span}
-    colours = Markup(COLOURS.read_text(encoding="utf-8"))  # noqa: S704 - a file of the program
-    environment.globals |= {"colours": colours, "pictures": pictures, "counted": counted}
-    text = files("bulkdel.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(text).render(report=report)
+    environment.globals |= {"pictures": pictures, "counted": counted}
+    return environment.get_template(TEMPLATE).render(report=report)
 
 
 def _number(value: Any) -> str:
