@@ -366,7 +366,8 @@ def line_of_log(
 
 def without_words(*words: str) -> str:
     """The line that names what a printed command lacks; empty when it lacks nothing."""
-    return f"\nLeft out, because only a file names it. Add what is meant: {shown(', '.join(words))}" if words else ""
+    before = "\nAdd to it, if you mean it, what only the log of the run names: "
+    return f"{before}{shown(', '.join(words))}" if words else ""
 
 
 def how_to_take_back(packed: Annotation, run: Path) -> str:

@@ -551,7 +551,7 @@ def load_job(name: str) -> Job:
         return job
     known = ", ".join(job_names()) or "none; is bulkdel installed?"
     if os.path.lexists(name):
-        raise UsageError(f"{name!r} is a file, and no job. The job stands before the export. Jobs: {known}")
+        raise UsageError(f"{name!r} is a file, and not a job. Write the job first, then the export. Jobs: {known}")
     raise UsageError(f"no job {name!r}.{did_you_mean(name, job_names())} Jobs: {known}")
 
 

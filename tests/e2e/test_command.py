@@ -47,8 +47,8 @@ IDS = user_ids(2_000)
 
 @mutant(
     "a refused confirmation prints the new number ready to paste",
-    "words_to_confirm",
-    swap("given in {None, number}", "given != 0"),
+    "_how_to_confirm",
+    swap("not other", "other or not other"),
     case="wrong count",
 )
 @mutant(
@@ -80,9 +80,12 @@ def test_unconfirmed(given: list[str], tmp_path: Path) -> None:
         assert not it.place.parent.exists()
         shown = ran.err.splitlines()[-1].split()
         assert shown[0] == "bulkdel"
-        if "1999" in given:  # another number is looked at before it is typed
+        if "1999" in given:  # another number is looked at before it is typed, and so is another pool
             assert (shown[-2:], "--confirm" in shown) == (["--pool", POOL], False)
             shown += ["--confirm", "2000"]
+        elif "x" in given:
+            assert (shown[-2:], "--pool" in shown) == (["--confirm", "2000"], False)
+            shown += ["--pool", POOL]
         else:
             assert shown[-4:] == ["--confirm", "2000", "--pool", POOL]
         assert bulkdel(*shown[1:]).code == 0

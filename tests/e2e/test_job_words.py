@@ -124,7 +124,7 @@ def test_people_read_the_words_of_the_job(bench: Bench) -> None:
     verified = bench.run("verify", bench.log, "--host", bench.served.url, "--rate", 0)
     assert verified.code == 0, verified
     lines = verified.out.splitlines()
-    assert lines[0].endswith("of 5 ids that the run says are disabled or absent"), "one of them has no account"
+    assert lines[0].endswith("looked up 5 ids that the run says are disabled or absent"), "one of them has no account"
     assert [line.split() for line in lines[1:3]] == [["disabled", "or", "absent", "5"], ["not", "disabled", "0"]]
     told = [refused.err, first.out, first.err, plan.out, verified.out, verified.err]
     assert not [text for text in told if "delete" in text]

@@ -67,7 +67,7 @@ TEXTS: dict[str, tuple[Any, ...]] = {
     "arguments the wrong way round": (
         ["run", "users.jsonl", "delete-users"],
         2,
-        "'users.jsonl' is a file, and no job. The job stands before the export.",
+        "'users.jsonl' is a file, and not a job. Write the job first, then the export.",
     ),
     "ids for a job of records": (
         ["plan", "restore-users", "ids.txt", "--passwords", "none"],
@@ -90,8 +90,8 @@ TEXTS: dict[str, tuple[Any, ...]] = {
     "a list of ids for a job of records is asked for ids",
     "_resolve_jsonl",
     swap(
-        'RECORDS if options.whole else "Write one id or one object a line."',
-        'RECORDS if not options.whole else "Write one id or one object a line."',
+        '(NO_RECORD, RECORDS) if options.whole else (why.words, "Write one id or one object a line.")',
+        '(why.words, "Write one id or one object a line.")',
     ),
     case="ids for a job of records",
 )
@@ -201,7 +201,7 @@ def test_a_resume_shows_and_asks_for_what_remains(tmp_path: Path) -> None:
         assert ("# delete-users: 60 ids in pool" in approved, "50 remaining" in found) == (True, True)
         unasked = bulkdel("run", *words)
         assert unasked.code == 2
-        assert "(50 ids remain; --confirm takes the number of the whole export, 60)" in unasked.err
+        assert "(50 ids remain; --confirm takes the number of the whole run, 60)" in unasked.err
         other = bulkdel("run", *words, "--confirm", 50, "--pool", POOL)
         assert (other.code, f"--confirm 60 --pool {POOL}" in other.err.splitlines()[-1]) == (2, True), other
         ours, theirs = pty.openpty()

@@ -683,7 +683,7 @@ def test_the_end_of_a_deletion_says_how_to_restore_it(tmp_path: Path) -> None:
         config = tmp_path / "b.toml"
         config.write_text("")
         words = "To see what a restore brings back of what was deleted, and how to begin it:"
-        options = f"--host {it.served.url} --config {config} --passwords none --plan"
+        options = f"--passwords none --host {it.served.url} --config {config} --plan"
         ending = f"{words}\n  bulkdel restore {it.place} {options}\n"
         assert words not in it.delete("--limit", 5, backup=False).err
         for more in (("--limit", 5), ()):

@@ -197,7 +197,7 @@ def test_the_report_for_people(tmp_path: Path) -> None:
     with ran(tmp_path, IDS[:100], liars=frozenset(IDS[:2]), poisonous={IDS[50]: (422, None)}, code=1) as it:
         done = bulkdel("verify", it.log, "--host", it.served.url)
         assert done.code == 1, done
-        assert "complete: of 99 ids that the run says are gone" in done.out
+        assert "complete: looked up 99 ids that the run says are gone" in done.out
         assert "gone                      97" in done.out
         assert "still there                2" in done.out
         assert "not claimed to be gone, so not looked up: 1 refused" in done.out

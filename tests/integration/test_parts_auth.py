@@ -146,7 +146,7 @@ def test_without_botocore_the_message_says_how_to_install_it(monkeypatch: pytest
     for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "botocore", None)
-    with pytest.raises(UsageError, match=r"pip install 'bulkdel\[aws\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[aws\]' in the clone of bulkdel"):
         sigv4("https://s3", "pool", AwsKey("AK", SECRET), region="us-east-1", service="s3")
 
 

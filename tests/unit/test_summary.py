@@ -182,8 +182,11 @@ def test_what_each_guard_has_spared_stands_below_the_excluded_rows() -> None:
     progress = progress_of(1, done=2)
     progress.counts["excluded"] = 7
     progress.reasons |= {("excluded", Spared.CREATED.value): 4, ("excluded", Spared.ADMINISTRATOR.value): 1}
-    lines = [line.rsplit(maxsplit=1)[0].strip() for line in count_lines(progress)]
-    assert lines == ["deleted", "excluded", "administrator", "created after", "remaining"]
+    lines = [line.rsplit(maxsplit=1) for line in count_lines(progress)]
+    below = [("administrator", "1"), ("created after", "4"), ("protected", "2")]
+    assert [(name.strip(), count) for name, count in lines[2:-1]] == below
+    progress.counts["excluded"] = 5
+    assert "protected" not in "".join(count_lines(progress)), "each row is excluded by a guard"
     assert len(set(map(len, count_lines(progress)))) == 1, "in one column"
     summary = summary_of(progress, "incomplete", {}, run="c", log_sha256="s", exit_code=4)
     assert summary["spared"] == {"created after": 4, "administrator": 1}

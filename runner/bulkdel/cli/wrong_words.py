@@ -72,7 +72,7 @@ def _missing(argument: Argument, command: str, words: Sequence[str], job: Job | 
         whole += f" {job.name}" if command in {"run", "plan"} else ""
     if choices := argument.get_choices():
         what += f". It is one of {', '.join(choices)}"
-    elif not is_option(name) and command in app:
+    if (choices or not is_option(name)) and command in app:
         described = app[command].assemble_argument_collection(parse_docstring=True)
         what += "".join(
             f". {' '.join((each.parameter.help or '').split())}" for each in described if name in each.names

@@ -13,6 +13,13 @@ from bulkdel.output import Stdout, columns, result, result_line
 FOUND_MAX = 20
 """So many lines with a word are shown."""
 
+GLOSSARY = "glossary"
+_PLACES = {
+    GLOSSARY: 0,
+    **dict.fromkeys(("adding-a-job", "design", "input-format", "library", "log-format", "performance", "scale"), 2),
+}
+"""The order in which the guides are searched: those of a developer after those of a user, which are 1."""
+
 ALIKE = 0.75
 """How alike a word and the name of a guide are, from 0 to 1, before the one is taken for a slip of the other."""
 
@@ -78,9 +85,11 @@ def _print_lines(word: str, guides: Mapping[str, str]) -> None:
         alike = get_close_matches(word, guides, n=1, cutoff=ALIKE)
         meant = f"Did you mean {alike[0]}? " if alike else ""
         raise UsageError(f"help {word}: no guide has this name or this word. {meant}`bulkdel help` lists them")
+    counts = Counter(name for name, _ in lines)
+    lines.sort(key=lambda found: (_PLACES.get(found[0], 1), -counts[found[0]]))
     for name, line in lines[:FOUND_MAX]:
         result_line(f"{name}: {line}")
     if len(lines) > FOUND_MAX:
         result(f"and {len(lines) - FOUND_MAX:,} more lines")
-    (most, _), *_ = Counter(name for name, _ in lines).most_common(1)
-    result(f"To read the one that has it most often: bulkdel help {most}")
+    to_read = next((name for name, _ in lines if name != GLOSSARY), GLOSSARY)
+    result(f"To read more: bulkdel help {to_read}")

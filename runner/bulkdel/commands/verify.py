@@ -219,7 +219,7 @@ def _print_summary(
         return
     sample = "" if counts.checked == counts.claimed else f", a sample of {counts.claimed:,},"
     reached = state.claimed if progress.counts["absent"] else state.reached
-    result(f"{summary['status']}: of {counted(counts.checked, 'id')}{sample} that the run says are {reached}")
+    result(f"{summary['status']}: looked up {counted(counts.checked, 'id')}{sample} that the run says are {reached}")
     lines = [(reached, counts.gone, "")]
     if counts.recreated:
         lines.append(("  re-created", counts.recreated, "   of these: a newer account has the id"))

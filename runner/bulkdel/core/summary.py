@@ -102,7 +102,10 @@ def count_lines(progress: Progress) -> list[str]:
     for kind, count in counts.items():
         if count or kind in {next(iter(counts)), REMAINING}:
             lines.append((name_of(progress, kind), count))
-        lines += [(f"  {reason}", some) for (each, reason), some in sorted(progress.reasons.items()) if each == kind]
+        reasons = {reason: some for (each, reason), some in sorted(progress.reasons.items()) if each == kind}
+        if kind == "excluded" and 0 < (spared := sum(reasons.values())) < count:
+            reasons["protected"] = count - spared
+        lines += [(f"  {reason}", some) for reason, some in reasons.items()]
     width = max(10, *map(len, named_counts(progress)), *(len(name) for name, _ in lines))
     return [f"  {name:<{width}} {count:>13,}" for name, count in lines]
 

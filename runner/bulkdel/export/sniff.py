@@ -160,10 +160,11 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
     number, line = lines[0]
     why = id_of_line(line, None)
     assert isinstance(why, Unusable)
-    todo = RECORDS if options.whole else "Write one id or one object a line."
-    raise refusal(path, why.words, todo, line=number, text=line)
+    reason = (NO_RECORD, RECORDS) if options.whole else (why.words, "Write one id or one object a line.")
+    raise refusal(path, *reason, line=number, text=line)
 
 
+NO_RECORD = "no JSON object, and this job needs whole records"
 RECORDS = (
     "Write one JSON object a line, each a whole record, as --backup keeps them. `bulkdel restore RUN --plan` "
     "makes such a file of a run."
@@ -259,6 +260,8 @@ def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str)
         todo = f" If the first line is no header, give the column's number: {place.option('1')}."
         if len(row) == 1:
             todo = " If the first line is an id as well, and there is one id a line: --format lines."
+        if len(text.strip().splitlines()) == 1:
+            todo += " It has no row after this one: is this the right file?"
         name: str | None = _guess(row, place, "column", todo)
     else:
         name = _named(wanted, row, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -83,14 +84,14 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
     if missing := [name for name in wanted if given[name] is None]:
         raise NotConfirmed(
             f"not confirmed: {' and '.join(missing)} missing; {' and '.join(wanted)} confirm together. "
-            f"{plan.words.nothing}. To confirm{_how_to_confirm(plan, ids)}"
+            f"{plan.words.nothing}. {_how_to_confirm(plan, wanted, given)}"
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
             f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
-            f"{plan.pool}{host_too}. {plan.words.nothing}. If that is what you want{_how_to_confirm(plan, ids)}"
+            f"{plan.pool}{host_too}. {plan.words.nothing}. {_how_to_confirm(plan, wanted, given)}"
         )
     _check_bytes(plan)
     moment = plan.server.moment
@@ -109,17 +110,27 @@ def _check_bytes(plan: RunPlan) -> None:
         )
 
 
-def _how_to_confirm(plan: RunPlan, given: int | None) -> str:
-    """Which number confirms, and the command. A person that gave the number of remaining ids has seen this plan."""
-    number = None if given == plan.remaining else given
-    return of_all_ids(plan) + words_to_confirm(plan.confirming_line, number, plan.ids)
+def _how_to_confirm(plan: RunPlan, wanted: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """The command that confirms. It lacks each value that was given otherwise: a person has to look at it first.
+
+    A person that gave the number of remaining ids has seen this plan.
+    """
+    other = [name for name, value in given.items() if value not in {None, wanted.get(name)}]
+    if given["--confirm"] == plan.remaining:
+        other = [name for name in other if name != "--confirm"]
+    if not other:
+        return f"To confirm{of_all_ids(plan)}:\n  {plan.confirming_line}"
+    return (
+        f"Find out why. Only if the plan is what you want{of_all_ids(plan)}, add {' and '.join(other)} as the plan has "
+        f"it to:\n  {plan.confirming_line.without(*other)}"
+    )
 
 
 def words_to_confirm(line: CommandLine, given: int | None, number: int) -> str:
     """The command that confirms. If another number was given, it lacks the number: a person has to look at it first."""
     if given in {None, number}:
         return f":\n  {line}"
-    why = f"look at why the number is {number} now, and add --confirm with it to"
+    why = f"find out why the number is {number:,} now, and add it with --confirm to"
     return f", {why}:\n  {line.without('--confirm')}"
 
 
@@ -157,7 +168,7 @@ def of_all_ids(plan: RunPlan) -> str:
     """Which number --confirm takes, where some of the ids have their outcome already."""
     if plan.remaining == plan.ids:
         return ""
-    return f" ({plan.remaining:,} ids remain; --confirm takes the number of the whole export, {plan.ids:,})"
+    return f" ({plan.remaining:,} ids remain; --confirm takes the number of the whole run, {plan.ids:,})"
 
 
 def confirmation_due(plan: RunPlan, now: float) -> str | None:
@@ -217,7 +228,7 @@ def _confirmed_long_ago(plan: RunPlan, log: Progress, now: float) -> str | None:
 def _why_at_all(job: Job) -> str:
     """The reason why a new run has to be confirmed."""
     if job.target_state.absence_reaches:
-        return "a deletion cannot be undone"
+        return "the API cannot undo a deletion"
     return "that cannot be undone" if job.undo is None else f"only a run of {job.undo} can undo it"
 
 

@@ -388,6 +388,7 @@ FACTS = (
         In.JSON | In.SEEN,
         asked=lambda run: None if run.undoes is None else printable(run.undoes.run),
         lines=words.restores,
+        last=True,
     ),
     PlanFact("only", In.JSON, asked=lambda run: None if run.undoes is None else _only(run.undoes), rare=True),
     PlanFact("look_ups", In.JSON, lambda plan: plan.has_look_ups),

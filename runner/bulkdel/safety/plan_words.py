@@ -483,7 +483,8 @@ def _guard_notes(plan: RunPlan) -> Iterator[Note]:
     look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
     for guard, count in spared(plan).items():
         if found and count == len(found):
-            text = f"{guard.option} spares every sampled account: is its value meant so? Statuses are compared exactly"
+            text = f"{guard.option} spares every account of the sample, so this run may send no id. Check its value"
+            text += "; statuses are compared letter by letter" if guard == ONLY_STATUS else ""
             yield Note("guard_spares_all", text, {"guard": guard.option})
     lists = look_ups is not None and look_ups.administrators() is not None
     if lists and plan.pool is not None and not plan.server.administrator:
