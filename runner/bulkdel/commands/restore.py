@@ -416,7 +416,8 @@ def _nothing(run: Path, job: Job, derived: Derived) -> int:
         lost = shown(", ".join([*derived.chosen.missing, *derived.chosen.not_done][:NAMED_MAX]))
         raise NotAcceptable(
             f"{run}: nothing was created. {counted(derived.chosen.lost, 'id')} of --only cannot be restored, because "
-            f"the backup has no record of it, or the run has not {job.words.done} it: {lost}"
+            f"the backup has no record of it, or the run has not {job.words.done} it: {lost}. "
+            "Each --only is one id, or the name of a file of ids"
         )
     if derived.others:
         chosen = derived.chosen

@@ -92,7 +92,7 @@ def _line(plan: PlanFile) -> CommandLine:
     line = line.plus("--plan", plan.path).plus("--host", values["host"])
     if any(address_of(file["path"]) is not None for file in values["exclude"]):
         line = line.plus("--exclude", *map(_exclude_name, values["exclude"]))
-    return line.plus("--backup") if values["backup"] else line
+    return plan.keeping(line)
 
 
 def _exclude_name(file: Mapping[str, Any]) -> ExcludeName:

@@ -45,7 +45,7 @@ from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
-from bulkdel.run_place import STILL_THERE, own_file
+from bulkdel.run_place import STILL_THERE, own_file, restore_place
 from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.settings import VerifySettings
@@ -264,6 +264,9 @@ def _print_what_next(
             f"Could not tell {counted(left.undated, 'id')}: an account is there, and its age does not show whether it "
             "is the one that was meant or a newer one."
         )
+        for number in progress.back:
+            again = replace(arguments.line, names=(str(restore_place(arguments.run, number)),)).without("--again")
+            say(f"To verify what restore-{number} has brought back:\n  {again}", "to_verify", command=again.words)
     if left.unproven:
         control = left.misread.control(reopened.id_type.name, reopened.job.words.noun)
         say(f"Could not tell {counted(left.unproven, 'id')}. {left.misread.text}.\n- {control} Then verify again.")

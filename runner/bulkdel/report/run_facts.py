@@ -20,6 +20,7 @@ from bulkdel.core.guards import ACTIVE_SINCE, Guards
 from bulkdel.core.log_entries import Annotation, Changed
 from bulkdel.core.option import option_of
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
+from bulkdel.core.run_state import Progress
 from bulkdel.core.sign_ins import DAY_S
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, name_of, state_of
 from bulkdel.core.verification import Counts
@@ -77,7 +78,7 @@ def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
         name=texts.file(printable(name_from_home(run.path))),
         light=_light(run, to_look_at),
         state=_state(run),
-        sentence=words.sentence(counts, header.names, progress.rows, header.noun),
+        sentence=words.sentence(counts, header.names, progress.rows, header.noun) + _back(progress),
         proof=words.proof(verification, readable=run.findings_readable, sandbox=sandbox),
         by_whom=words.by_whom(sessions),
         to_look_at=to_look_at,
@@ -197,6 +198,11 @@ def _state(run: ReadRun) -> State:
     return State(state) if state in set(State) else State.INCOMPLETE
 
 
+def _back(progress: Progress) -> str:
+    """What restores have brought back, as a sentence after another one."""
+    return f" Restored since: {back_words(progress)}." if progress.back else ""
+
+
 def _light(run: ReadRun, to_look_at: Sequence[str]) -> Light:
     """Fine: complete, and nothing is left to look at. Protected, repeated and skipped rows are as they were chosen."""
     if not run.progress.complete or run.pid is not None:
@@ -247,7 +253,7 @@ def _outcomes(run: ReadRun, texts: Texts) -> tuple[OutcomeFacts, ...]:
         if kind in JOBS_OWN and kind not in header.names and not counts[kind]:
             continue
         meaning = words.MEANINGS[kind].format(noun=header.noun, done=name_of(progress, "done"))
-        meaning += f" Restored since: {back_words(progress)}." if kind == "done" and progress.back else ""
+        meaning += _back(progress) if kind == "done" else ""
         reasons = _reasons(run, kind, counts[kind], texts)
         found.append(OutcomeFacts(kind, name_of(progress, kind), counts[kind], meaning, reasons))
     return tuple(found)

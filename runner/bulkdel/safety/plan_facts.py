@@ -377,7 +377,9 @@ FACTS = (
     PlanFact("run", In.JSON, lambda plan: printable(plan.run), lines=words.run_place),
     PlanFact("run_exists", In.JSON, lambda plan: plan.progress is not None),
     PlanFact("shards", In.SEEN, lines=words.shards),
-    PlanFact("backup", In.JSON | In.SEEN, lambda plan: words.or_none(plan.arguments.backup), lines=words.backup),
+    PlanFact(
+        "backup", In.JSON | In.SEEN, lambda plan: words.or_none(plan.arguments.backup), lines=words.backup, last=True
+    ),
     PlanFact("backup", In.PAGE | In.DIGEST | In.APPROVED, asked=lambda run: run.settings.keeps_backup),
     PlanFact("memberships", In.JSON | In.SEEN, _memberships, lines=words.memberships),
     PlanFact("memberships", In.DIGEST, asked=lambda run: run.settings.backup_memberships),

@@ -111,9 +111,15 @@ class PlanFile:
 
     def shortened(self, line: CommandLine) -> CommandLine:
         """The command line of a run by this plan, without the words that the plan gives."""
+        line = self.keeping(line)
         own = {option: values for option, values in line.options.items() if self.options.get(option) != values}
         names = () if line.names == self.names and not self.export_elsewhere else line.names
         return replace(line, names=names, options={"--plan": (str(self.path),), **own})
+
+    def keeping(self, line: CommandLine) -> CommandLine:
+        """The command with a backup, where the plan has one: no plan gives it, and a run by it needs one."""
+        has = not {"--backup", "--backup-to"}.isdisjoint(line.options)
+        return line.plus("--backup") if self.values["backup"] and not has else line
 
     def to_log(self) -> dict[str, Any]:
         """The facts of the plan in the confirmation of the log."""

@@ -169,8 +169,10 @@ class RunArguments:
     def planning_line(self) -> CommandLine:
         """The command that makes a plan of this run for another user's approval, in a new file."""
         line = replace(self.whole_line, command="plan").without(*CONFIRMING, "--plan", "--out", "--as", "--json")
-        before = self.approved.path if self.approved is not None else None
-        return line.plus("--out", "plan.json" if before is None else before.with_name(f"{before.stem}-new.json"))
+        if self.approved is None:
+            return line.plus("--out", "plan.json")
+        before = self.approved.path
+        return self.approved.keeping(line).plus("--out", before.with_name(f"{before.stem}-new.json"))
 
     @property
     def not_restorable(self) -> int:
