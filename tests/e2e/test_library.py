@@ -130,7 +130,7 @@ async def test_numbers_that_differ_confirm_nothing(ids: int, pool: str, tmp_path
             with pytest.raises(bulkdel.NotConfirmed, match="the plan has 400 ids in pool") as raised:
                 await run.confirm(ids=ids, pool=pool)
             assert raised.value.exit_code == 2
-            with pytest.raises(bulkdel.NotConfirmed, match="cannot be undone"):
+            with pytest.raises(bulkdel.NotConfirmed, match="cannot undo a deletion"):
                 run.start()
         assert it.served.pool.deleted == 0
         assert not it.log.exists()

@@ -216,8 +216,8 @@ def test_what_is_compared_before_the_confirmation_stands_last(stack: ExitStack, 
     plan = planned(stack, tmp_path, [*IDS, IDS[0]], limit=7, not_after="06:00", only_status=["Suspended"])
     lines = plan_lines(replace(plan, server=SampleCheck("p1", 4, found("Activated", "Suspended", None, None))))
     names = [line[2:13].strip() for line in lines if line[2] != " "]
-    assert names[-7:] == ["host", "pool", "export", "to delete", "spared", "not after", "limit"]
-    assert not {"job", "key", "id type", "rows", "run", "backup", "sample"} & {*names[-7:]}
+    assert names[-8:] == ["host", "pool", "export", "to delete", "spared", "backup", "not after", "limit"]
+    assert not {"job", "key", "id type", "rows", "run", "sample"} & {*names[-8:]}
 
 
 def test_a_line_is_wrapped_between_words(stack: ExitStack, tmp_path: Path) -> None:
@@ -335,9 +335,9 @@ Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
     "case",
     [
         # no checkpoint at all, or one whose first session never began
-        (None, None, None, False, 0, "cannot be undone"),
-        (None, None, 5, True, 0, "cannot be undone"),
-        (False, None, None, False, 0, "cannot be undone"),
+        (None, None, None, False, 0, "cannot undo"),
+        (None, None, 5, True, 0, "cannot undo"),
+        (False, None, None, False, 0, "cannot undo"),
         # a run that was confirmed goes on
         (True, None, None, False, 0, None),
         (True, None, None, False, 1000, None),
