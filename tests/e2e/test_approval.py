@@ -231,10 +231,14 @@ def rewritten(path: Path, **changes: Any) -> None:
             ([], {"BULKDEL_EXCLUDE": "fewer.txt"}, "exclude fewer.txt: the plan does not have it"),
             (["--config", "more.toml"], {}, "exclude fewer.txt: the plan does not have it"),
             (["--config", "protected.toml"], {}, "confirm_host: the plan has none, now 127.0.0.1"),
-            (["delete-users", "other.jsonl"], {}, "export other.jsonl: was changed since. Its SHA-256 was "),
-            (["other.jsonl"], {}, "export other.jsonl: was changed since. Its SHA-256 was "),
+            (
+                ["delete-users", "other.jsonl"],
+                {},
+                "export other.jsonl: is not the planned users.jsonl; ",
+            ),
+            (["other.jsonl"], {}, "export other.jsonl: is not the planned users.jsonl; "),
             (["kick-users", "users.jsonl"], {}, "job: the plan has delete-users, now kick-users"),
-            (["bad.jsonl"], {}, "export bad.jsonl: was changed since. Its SHA-256 was "),
+            (["bad.jsonl"], {}, "export bad.jsonl: is not the planned users.jsonl; "),
             (["--id-type", "email"], {}, "id_type: the plan has user_id, now email"),
             (["--confirm", "579", "--pool", POOL], {}, "--confirm 579"),
             (["--pool", "another"], {}, "--pool another"),
@@ -277,8 +281,8 @@ def test_a_smaller_step_than_the_planned_one_is_no_difference(tmp_path: Path) ->
     "an export that has changed is not named beside its plan",
     "check_export",
     swap(
-        'f"export {arguments.export}: was changed since. Its SHA-256 was {planned} ({size:,} bytes)"',
-        'f"sha256: was changed since. Its SHA-256 was {planned} ({size:,} bytes)"',
+        'f"export {arguments.export}: {what}; the planned one has SHA-256 {planned} ({size:,} bytes)"',
+        'f"sha256: {what}; the planned one has SHA-256 {planned} ({size:,} bytes)"',
     ),
 )
 def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) -> None:
@@ -286,7 +290,9 @@ def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) ->
     folder = planned.folder
     write_objects(folder / "twisted.jsonl", [*IDS[:-1], "f" * 24])
     ran = planned("run", "--plan", "plan.json", "twisted.jsonl", "--allow-absent", "--rate", 7, "--note", "CHG-1")
-    planned.refused(ran, "export twisted.jsonl: was changed since", "--allow-absent: the plan has none, now yes")
+    planned.refused(
+        ran, "export twisted.jsonl: is not the planned users.jsonl; ", "--allow-absent: the plan has none, now yes"
+    )
     assert "rate" not in ran.err.partition("Run what was planned")[0]
 
 
@@ -294,7 +300,7 @@ def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) ->
     "the SHA-256 of a file that only a plan names is shown",
     "check_export",
     swap(
-        'f"export {arguments.export}: was changed since. Its SHA-256 was {planned} ({size:,} bytes)"',
+        'f"export {arguments.export}: {what}; the planned one has SHA-256 {planned} ({size:,} bytes)"',
         'f"export {arguments.export}: was changed since. Its SHA-256 was {planned} {read.sha256}"',
     ),
 )
@@ -751,7 +757,7 @@ def test_a_workbook_that_was_changed_after_the_first_session_is_not_the_planned_
                 assert bulkdel("run", "--plan", "plan.json", "--host", served.url, cwd=tmp_path).code == 0
         ran = bulkdel("run", "--plan", "plan.json", "--host", served.url, cwd=tmp_path)
         assert (ran.code, served.pool.deleted) == (2, 50), ran.err
-        assert "export users.xlsx: was changed since. Its SHA-256 was " in ran.err
+        assert "export users.xlsx: was changed since; " in ran.err
         assert "make the plan anew" in ran.err
 
 
@@ -770,12 +776,12 @@ def test_no_workbook_is_converted_that_the_plan_does_not_have(planned: Desk) -> 
     names = {"names": ["delete-users", "other.xlsx"]}
     rewritten(forged, command={**json.loads(forged.read_text())["command"], **names})
     ran = planned("run", "--plan", forged)
-    planned.refused(ran, "export other.xlsx: was changed since. Its SHA-256 was ")
+    planned.refused(ran, "export other.xlsx: is not the planned users.jsonl; ")
     assert hashlib.sha256(book.read_bytes()).hexdigest() not in ran.err
     torn = planned.folder / "torn.xlsx"
     torn.write_bytes(book.read_bytes()[:2_000])
     rewritten(forged, command={**json.loads(forged.read_text())["command"], "names": ["delete-users", "torn.xlsx"]})
-    planned.refused(planned("run", "--plan", forged), "export torn.xlsx: was changed since. Its SHA-256 was ")
+    planned.refused(planned("run", "--plan", forged), "export torn.xlsx: is not the planned users.jsonl; ")
 
 
 def test_a_plan_with_an_end_is_over_then(tmp_path: Path) -> None:

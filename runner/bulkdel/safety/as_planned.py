@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bulkdel.core.address import shown_address
 from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import differences, sample_difference
@@ -119,7 +120,9 @@ def check_export(arguments: RunArguments, target: Target | None, read: Fingerpri
     planned, size = export["sha256"], export["bytes"]
     if (read.sha256, read.size) == (planned, size):
         return
-    changed = f"export {arguments.export}: was changed since. Its SHA-256 was {planned} ({size:,} bytes)"
+    same = printable(shown_address(arguments.export)) == export["name"]
+    what = "was changed since" if same else f"is not the planned {shown(export['name'])}"
+    changed = f"export {arguments.export}: {what}; the planned one has SHA-256 {planned} ({size:,} bytes)"
     _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
 
 
