@@ -366,7 +366,7 @@ def line_of_log(
 
 def without_words(*words: str) -> str:
     """The line that names what a printed command lacks; empty when it lacks nothing."""
-    before = "\nAdd to it, if you mean it, what only the log of the run names: "
+    before = "\nOnly the log of the run names these. Add what is meant: "
     return f"{before}{shown(', '.join(words))}" if words else ""
 
 

@@ -103,8 +103,8 @@ def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
         status = bulkdel("status", "10.runs/delete-users", cwd=tmp_path)
         confirmed = f" --confirm {len(EMAILS)} --pool {POOL}"
         assert printed(status) == printed(ran).replace(f" --host {served.url}", "").replace(confirmed, "")
-        left_out = f"what only the log of the run names: --host {served.url}, --confirm, --pool\n"
-        assert f"Add to it, if you mean it, {left_out}" in status.out
+        left_out = f"Add what is meant: --host {served.url}, --confirm, --pool\n"
+        assert f"Only the log of the run names these. {left_out}" in status.out
         gone = [email for email in EMAILS if served.ledger.effects(email, "email")]
         assert served.pool.add_ids(gone, "email") == len(gone)
         again = run_as_printed(printed(ran), tmp_path)
