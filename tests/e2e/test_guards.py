@@ -362,7 +362,9 @@ def test_a_protected_host_wants_its_word(tmp_path: Path) -> None:
         for more in ((), ("--confirm-host", "elsewhere")):
             ran = it.run(*options, *more)
             assert ran.code == 2, ran.err
-            assert f"--confirm-host {word}" in ran.err.splitlines()[-1]
+            assert (f"--confirm-host {word}" in ran.err.splitlines()[-1]) is (not more), (
+                "another word is looked at first"
+            )
             assert it.served.ledger.deleted == 0
         ran = it.run(*options, "--confirm-host", word)
         assert ran.code == 0, ran.err

@@ -133,7 +133,7 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
         result(f"  stays   {log_place(run.place).log}, the log; it has {new}{ids}the names of user and machine")
         copies = {Path(name).name for name, _ in run.progress.backups}
         if any(file.path.name in copies for file in _removable(run)):
-            result("  Without the backup, nothing that this run has done can be restored any more.")
+            result("Without the backup, nothing that this run has done can be restored any more.")
     result(
         "A removed file is no longer in its folder. Its blocks on the disk are not overwritten, and copies elsewhere "
         "stay: reports of `results --out`, snapshots, backups of the machine."

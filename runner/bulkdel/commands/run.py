@@ -281,7 +281,7 @@ def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp]) -> None
 
 
 def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[FollowUp]:
-    """Yield the commands that may follow: what was refused, the resume, the verification, the report, the undo."""
+    """Yield the commands that may follow: what was refused, the verification, the report, the resume, the undo."""
     environ, given = plan.arguments.environ, plan.arguments.settings.connection
 
     def step(event: str, text: str, seen: CommandLine, *, asks: bool = False) -> FollowUp:
@@ -292,8 +292,6 @@ def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[FollowUp]:
     if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
         which = CommandLine("results", of_run).plus("--only", "refused,unknown")
         yield step("to_see_refused", "Which were refused or are unknown, and why", which)
-    if not complete:
-        yield _going_on(plan, ended)
     if (
         any(ended.progress.counts[kind] for kind in CLAIMED)
         and not plan.arguments.settings.sandbox
@@ -305,6 +303,8 @@ def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[FollowUp]:
         yield step("to_verify", f"To verify {what}", CommandLine("verify", of_run), asks=True)
     if complete:
         yield step("to_report", "To write a report", CommandLine("report", of_run))
+    else:
+        yield _going_on(plan, ended)
     if _can_be_restored(plan, ended):
         undo = CommandLine("restore", of_run).plus_given(dict(plan.arguments.job.undo_options(None)))
         found = step("to_restore", _to_restore(plan), undo, asks=True)
