@@ -278,6 +278,23 @@ def test_a_smaller_step_than_the_planned_one_is_no_difference(tmp_path: Path) ->
 
 
 @mutant(
+    "a wrong number beside a plan prints a command that the plan confirms",
+    "_how_to_confirm",
+    swap("plan.arguments.approved is not None and plan.is_own", "plan.ids < 0"),
+)
+def test_a_wrong_number_or_pool_beside_a_plan_prints_no_command(planned: Desk) -> None:
+    """A limit that is no number, in a plan with its seal, is a difference."""
+    for words in (("--confirm", 17, "--pool", POOL), ("--confirm", 580, "--pool", "another")):
+        ran = planned("run", "--plan", "plan.json", *words)
+        planned.refused(ran, "not confirmed: ", "The plan confirms by itself")
+        assert "\n  bulkdel " not in ran.err, ran
+    forged = planned.folder / "forged.json"
+    forged.write_text(planned.file.read_text())
+    rewritten(forged, options={**json.loads(forged.read_text())["options"], "limit": "x"})
+    planned.refused(planned("run", "--plan", forged), "--limit: the plan has x, now 500")
+
+
+@mutant(
     "an export that has changed is not named beside its plan",
     "check_export",
     swap(

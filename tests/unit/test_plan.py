@@ -343,7 +343,9 @@ Case = tuple[bool | None, int | None, int | None, bool, float, str | None]
         (True, None, None, False, 1000, None),
         (True, None, 5, False, 0, None),
         (True, 5, 5, False, 0, None),
-        (True, 5, 9, False, 0, None),
+        (True, 5, 2, False, 0, None),
+        (True, 1, 2, False, 0, None),
+        (True, 1, 10**6, False, 0, "--limit covers all ids that remain"),
         # from a first careful step to the whole
         (True, 5, None, False, 0, "--limit was left out"),
         (True, 5, None, True, 99, "--limit was left out"),

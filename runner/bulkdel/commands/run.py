@@ -322,7 +322,10 @@ def _going_on(plan: RunPlan, ended: Summary) -> FollowUp:
     """The command that resumes the run. A restore is not resumed by its place alone."""
     now, stop = datetime.now(UTC), ended.progress.stop
     again = ", with a new confirmation" if stop is not None and stop.facts.get("not_after") else ""
-    begin = "--limit is reached. To go on without it" if ended.session.ending.limit_reached else "To go on"
+    approved = plan.arguments.approved
+    of_plan = approved is not None and approved.values["options"].get("limit") is not None
+    lifted = ended.session.ending.limit_reached and not of_plan
+    begin = "--limit is reached. To go on without it" if lifted else "To go on"
     line = without_reading(plan.line_after(ended.session.ending, now), ended.progress.header)
     by_place = plan.arguments.undoes is None and not blind(ended.progress)
     return FollowUp("to_go_on", f"{begin}{again}", line, CommandLine("resume", (RUN,)) if by_place else None)

@@ -26,8 +26,12 @@ from bulkdel.safety.named_host import is_own_host
 from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile
 from bulkdel.settings import Settings
 
-_MARKDOWN = re.compile(r"[\\`*\[\]<>|#!]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|#!~&]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 """What would be more than a text. A forge makes links of `https://…` and `www.…` too."""
+
+
+NAME_MAX, LINE_MAX = 40, 2_000
+"""Characters of a name and of a text of "What the plan showed"."""
 
 
 def show(path: Path) -> int:
@@ -73,7 +77,7 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     yield ""
     yield "No run compares these lines: they are texts of the file."
     yield ""
-    yield from _facts(*((_plain(name), _plain(text)) for name, text in values["shown"]))
+    yield from _facts(*((_line_of(name, NAME_MAX), _line_of(text, LINE_MAX)) for name, text in values["shown"]))
     yield ""
     if old is not None:
         yield "The plan cannot be run any more. Make it anew with `bulkdel plan`, and have it approved."
@@ -180,6 +184,12 @@ def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
     if export["trim"]:
         yield "spaces around an id are taken off"
     yield "a bad row refuses it" if not export["skip_invalid"] else "bad rows are left out"
+
+
+def _line_of(text: object, most: int) -> str:
+    """A text of the file as one line of at most so many characters: runs of blanks could look like other lines."""
+    line = " ".join(str(text).split())
+    return _plain(line if len(line) <= most else f"{line[:most]}…")
 
 
 def _plain(text: object) -> str:

@@ -38,7 +38,7 @@ def _with_planned_limit(arguments: RunArguments) -> RunArguments:
     """The arguments as they are compared: a session that settles fewer ids than was approved is no difference."""
     approved, limit = arguments.approved, arguments.settings.limit
     planned = None if approved is None else approved.values["options"].get("limit")
-    if limit is None or (planned is not None and limit > planned):
+    if limit is None or not isinstance(planned, int | None) or (planned is not None and limit > planned):
         return arguments
     return replace(arguments, settings=replace(arguments.settings, limit=planned))
 

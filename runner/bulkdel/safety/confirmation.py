@@ -120,6 +120,8 @@ def _how_to_confirm(plan: RunPlan, wanted: Mapping[str, Any], given: Mapping[str
         other = [name for name in other if name != "--confirm"]
     if not other:
         return f"To confirm{of_all_ids(plan)}:\n  {plan.confirming_line}"
+    if plan.arguments.approved is not None and plan.is_own:  # the command without them would be confirmed by the plan
+        return "Find out why. The plan confirms by itself; a value that is typed beside it has to be the plan's"
     return (
         f"Find out why. Only if the plan is what you want{of_all_ids(plan)}, add {' and '.join(other)} as the plan has "
         f"it to:\n  {plan.confirming_line.without(*other)}"
@@ -206,9 +208,9 @@ def confirmation_due(plan: RunPlan, now: float) -> str | None:
 
 def _limit_lifted(before: int | None, limit: int | None, remaining: int) -> str | None:
     """The reason to confirm ids that an earlier --limit, `before`, did not reach; None without one."""
-    if before is None or (limit is not None and limit <= max(before, remaining)):
+    if before is None or (limit is not None and (limit <= before or limit < remaining)):
         return None
-    return "--limit was left out" if limit is None else "--limit is more than the remaining ids"
+    return "--limit was left out" if limit is None else "--limit covers all ids that remain"
 
 
 def _confirmed_long_ago(plan: RunPlan, log: Progress, now: float) -> str | None:

@@ -70,7 +70,8 @@ def read_token(path: Path, of: str) -> str:
                 raise UsageError(f"{of} {path}: others can read the token. Fix: chmod 600 {quoted(path)}")
             token = file.read(TOKEN_MAX + 2).decode("ascii").strip()
     except OSError as error:
-        raise UsageError(f"{of} {path}: {error.strerror}. Name a file with a token") from error
+        named = of if isinstance(error, FileNotFoundError) else f"{of} {path}"  # it may be the token itself
+        raise UsageError(f"{named}: {error.strerror}. Name a file with a token") from error
     except UnicodeDecodeError:
         token = ""
     if not TOKEN_MIN <= len(token) <= TOKEN_MAX or not token.isprintable() or " " in token:
