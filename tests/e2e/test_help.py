@@ -55,6 +55,9 @@ def test_the_help_of_a_command() -> None:
         ("run delete-users x --rate", "--rate: its value is missing. `bulkdel run --help` has more"),
         ("run delete-users x y", "'y' is one word too many. `bulkdel run --help` shows what it takes"),
         ("run delete-users x --rate abc", "Invalid value for --rate: 'abc' is not a rate."),
+        ("run delete-users x --notify slack https://hooks.example/T/SECRET", "'https://…' is one word too many."),
+        ("jobs KEY_SECRET=abc", "'KEY_SECRET=…' is one word too many."),
+        ("run delete-users x --rate smtp://user:PASS@x", "Invalid value for --rate: 'smtp://…' is not a rate."),
         (
             "run delete-users x --onyl-status y",
             "--onyl-status is no option of `bulkdel run`. Did you mean --only-status?",

@@ -490,6 +490,14 @@ def test_a_column_by_number_with_and_without_a_header(
     assert not seen.dialect.guessed
 
 
+def test_an_id_of_the_first_row_is_no_name_of_a_column(tmp_path: Path) -> None:
+    """Taken for one, its row would not be sent, and the plan would show it."""
+    for id_type, data, name, number in (("email", "x,a@b.c\ny,d@e.f\n", "a@b.c", 2), ("user_id", f"{UID},x\n", UID, 1)):
+        text = refused(write(tmp_path / "x", data), options(id_type, id_field=name))
+        assert text.endswith(f"Give its number: --id-field {number}."), text
+    assert ids(write(tmp_path / "x", f"urn:id,n\n{UID}:b,2\n"), options("identity", id_field="urn:id")) == [f"{UID}:b"]
+
+
 @pytest.mark.parametrize("first", [UID.upper(), "7.39E+23", "", " " + UID, "a@b.c", UID[:-1] + "!"])
 def test_a_bad_first_id_is_not_taken_for_a_header(tmp_path: Path, first: str) -> None:
     text = refused(write(tmp_path / "x", f"{first},x\n{uid(1)},y\n"), options("user_id", id_field="1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -28,6 +29,13 @@ ALIKE = 0.75
 """How alike two options are, from 0 to 1, before one is taken for a slip of the other."""
 
 
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s'\"]+")
+"""An address: that of a notification is a secret. Only its scheme is shown."""
+
+_VALUE = re.compile(r"(://|=).+")
+"""What stands behind the scheme of an address, or the name of a variable."""
+
+
 def refusal_of(error: CycloptsError, words: Sequence[str], job: Job | None, app: App) -> UsageError:
     """The error as a message of this program. words: what was typed. job: the one that they name."""
     command = " ".join(error.command_chain or ())
@@ -41,9 +49,10 @@ def refusal_of(error: CycloptsError, words: Sequence[str], job: Job | None, app:
             "FILE|URL names another file"
         )
     elif isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        text = f"{error.unused_tokens[0]!r} is one word too many. {_described_by(command)} shows what it takes"
+        word = _VALUE.sub(r"\1…", error.unused_tokens[0])
+        text = f"{word!r} is one word too many. {_described_by(command)} shows what it takes"
     else:
-        text = str(error).strip()
+        text = _ADDRESS.sub(r"\1…", str(error).strip())
     return UsageError(text)
 
 

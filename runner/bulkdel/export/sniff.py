@@ -267,6 +267,11 @@ def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str)
         name = _named(wanted, row, place)
     if name is None:
         raise _no_column(place, f"no column {wanted}", row)
+    shape = options.id_type.shape
+    like_an_id = "@" in name or any(map(str.isdigit, name))  # `urn:id` has the shape of an id, too
+    if wanted is not None and shape is not None and like_an_id and shape.fullmatch(name):
+        todo = f"Give its number: {place.option(str(row.index(name) + 1))}."
+        raise refusal(path, "the first row has an id where a column's name was looked for", todo, line=line)
     if twice := sorted({each for each in row if each and row.count(each) > 1}):  # spreadsheets leave empty ones
         todo = " With a column number the names do not matter."
         raise _no_column(place, "the same header twice", row, todo, twice=f" ({', '.join(twice)})")
