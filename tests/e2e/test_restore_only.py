@@ -18,7 +18,7 @@ from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
 from tests.e2e.test_restore import Undo
 from tests.full_users import full_users
-from tests.harness import POOL, Ran, bulkdel, kill, start, wait_until, write_objects
+from tests.harness import KEYS, POOL, Ran, bulkdel, kill, start, wait_until, write_objects
 from tests.mutants import mutant
 from tests.places import restore_log
 from tests.recorded import let_pass
@@ -215,6 +215,37 @@ def test_what_they_wrote_is_forgotten(tmp_path: Path) -> None:
             names = ("keep.jsonl", "records.jsonl", "new-ids.jsonl", "input.jsonl.zst")
             for path in (f"only-{nth}.jsonl", *(f"restore-{nth}/{name}" for name in names)):
                 assert f"  remove  {it.place}/{path}, " in listed, listed
+
+
+@mutant(
+    "verify believes the log of a restore that another user has begun",
+    "Restored._made_in",
+    swap("mac_holds(progress.start, self.key)", "progress.start is not None"),
+)
+@mutant(
+    "verify knows nothing of what restores have made",
+    "VerifySession._settle_undated",
+    swap("made.issuperset(ids)", "not made"),
+)
+def test_who_came_back_at_once_is_verified(tmp_path: Path) -> None:
+    """Within the minutes in which no time tells the new account from the old one. Only this user's restore counts."""
+    pool = full_users(COUNT)
+    for number in range(COUNT):
+        email = f"user{number}@example.com"
+        pool.change(number, {"email": email}, at="2026-01-01T00:00:00Z")
+    with deleted(tmp_path, pool=pool) as it:
+        a, b, *_ = it.ids
+        it.served.pool.add_ids(["by@stander.example"], "email")
+        assert only(it, 2, a, b).code == 0
+        env = {**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}
+        verifying = ("verify", it.place, "--host", it.served.url, "--rate", 0)
+        ran = bulkdel(*verifying, "--json", env=env)
+        found = json.loads(ran.out)
+        assert (ran.code, found["could_not_tell"], found["recreated"]) == (4, 2, 0), ran
+        assert f"bulkdel verify {it.place}/restore-1" in ran.err
+        ran = bulkdel(*verifying, "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["gone"], found["recreated"]) == (0, len(it.ids), 2), ran
 
 
 def printed(ran: Ran, begin: str = "  bulkdel restore") -> list[str]:

@@ -50,6 +50,7 @@ from bulkdel.safety.checks import refuse_differences
 from bulkdel.safety.named_host import check_named_host
 from bulkdel.settings import VerifySettings
 from bulkdel.verify.findings import findings_path
+from bulkdel.verify.restored import Restored
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 
 
@@ -105,7 +106,8 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         elif target.key is None:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
-            session = VerifySession(reopened, log, target, settings, around)
+            restored = Restored.of(path, progress, reopened.job, target, read_key(arguments.environ))
+            session = VerifySession(reopened, log, target, settings, around, restored=restored)
             ended = _look_up(session, signals, notices, settings)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None

@@ -46,6 +46,7 @@ from bulkdel.place.opening import log_at
 from bulkdel.settings import VerifySettings
 from bulkdel.store_path import in_store
 from bulkdel.verify.findings import findings_log, next_findings_path
+from bulkdel.verify.restored import NOT_RESTORED, Restored
 
 CONTROL_EVERY = 200
 """Look-ups that found no user between two controls. So controls cost 1 % of the requests, and a kill loses the findings
@@ -56,6 +57,9 @@ FAILED_MAX = 20
 
 PASSES = 2
 """Look-ups that failed are repeated once at the end, when the server may have recovered."""
+
+UNDATED_MAX = 10_000
+"""Rows whose account has no telling age, until the logs of the restores are read for them: they bound the memory."""
 
 DRAIN_S = 0.0
 """A drain does not wait for the look-ups on the wire: they have no effect."""
@@ -179,8 +183,10 @@ class VerifySession:
         target: Target,
         settings: VerifySettings,
         surroundings: Surroundings,
+        *,
+        restored: Restored = NOT_RESTORED,
     ) -> None:
-        """reopened: the run. log: where the findings become durable; `run` closes it."""
+        """reopened: the run. log: where the findings become durable; `run` closes it. restored: since that run."""
         self._reopened = reopened
         self._log = log
         self._target = target
@@ -193,6 +199,8 @@ class VerifySession:
         self._live: _Live | None = None
         self._missing: list[list[int]] = []  # rows of each look-up that were not found, since the last control
         self._missing_rows = 0
+        self._undated: dict[int, tuple[str, ...]] = {}  # rows whose account has no telling age: its own ids
+        self._restored = restored
         self._failed_in_row = 0
         self._left = Left()
 
@@ -221,6 +229,7 @@ class VerifySession:
                 self._left = Left()
                 await workers.run(self._chunks(), partial(self._look_up, live))
                 await self._alone(live, self._confirm)
+                await self._settle_undated()
                 if not self._left.failed or self._drain.stop is not None:
                     break
         stop, figures = self._drain.stop or Stop(""), {"requests": client.transport.requests, **client.figures}
@@ -293,12 +302,16 @@ class VerifySession:
                 continue
             reached = account.reached or self._reopened.job.target_state.created
             finding = judged(row, account.created_at, sampled, now, reusable=reusable, trusted=trusted, reached=reached)
-            if finding is None:
-                self._left.undated += 1
-            else:
+            if finding is not None:
                 found[finding].append(row.position)
+            elif reached is False:
+                self._undated[row.position] = self._restored.own_ids(account)
+            else:
+                self._left.undated += 1
         for name, positions in found.items():
             self._record(now.at, name, positions)
+        if len(self._undated) >= UNDATED_MAX:
+            await self._settle_undated()
         if missing:
             self._missing.append(missing)
             self._missing_rows += len(missing)
@@ -315,6 +328,16 @@ class VerifySession:
         self._record(stamp(self._surroundings.wall()), self._missing_means, positions)
         await self._log.flush()
         self._missing_rows -= len(positions)
+
+    async def _settle_undated(self) -> None:
+        """Record each undated row as re-created whose account a restore has made. The others stay undated."""
+        undated, self._undated = self._undated, {}
+        if not undated:
+            return
+        made = await asyncio.to_thread(self._restored.made, {*chain.from_iterable(undated.values())})
+        rows = sorted(position for position, ids in undated.items() if ids and made.issuperset(ids))
+        self._record(stamp(self._surroundings.wall()), "recreated", rows)
+        self._left.undated += len(undated) - len(rows)
 
     def _record(self, at: str, finding: Finding, positions: list[int]) -> None:
         """Enqueue the finding of these rows, with its MAC."""
