@@ -10,6 +10,9 @@ from typing import Any
 
 from bulkdel.core.address import address_of, shown_address
 
+CLOSE = 0.75
+"""How alike two words are, from 0 to 1, before a word that has a meaning of its own is taken for a slip."""
+
 
 def counted(count: int, noun: str, verb: str = "", verb_plural: str = "") -> str:
     """`1 row`, `2,000 rows`, `2 retries`; with verbs `1 row is`, `2 rows are`."""
@@ -52,11 +55,19 @@ def until_words(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} {at:%Z} ({at:%z})"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The word of the known ones that is most like this one, as a question; empty when none is like it."""
+def to_install(extra: str) -> str:
+    """The command that installs this extra."""
+    return f"pip install '.[{extra}]' in the clone of bulkdel"
+
+
+def did_you_mean(word: str, known: Iterable[str], least: float = 0.6) -> str:
+    """The word of the known ones that is most like this one, as a question; empty when none is like it.
+
+    least: how alike they are at least, from 0 to 1.
+    """
     from difflib import get_close_matches  # noqa: PLC0415 - only a refusal needs it
 
-    alike = get_close_matches(word, list(known), 1)
+    alike = get_close_matches(word, list(known), 1, least)
     return f" Did you mean {shown(alike[0])}?" if alike else ""
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from bulkdel.core.decision import Request
 from bulkdel.errors import UsageError
+from bulkdel.format import to_install
 from bulkdel_jobs.parts.auth import FixedAuth
 from bulkdel_jobs.parts.secret import Secret, find_secret
 
@@ -71,7 +72,7 @@ def sigv4(host: str, pool: str, key: AwsKey, *, region: str, service: str) -> Si
     try:
         import botocore.auth  # noqa: F401, PLC0415
     except ImportError:
-        raise UsageError("AWS signatures need botocore: pip install '.[aws]' in the clone of bulkdel") from None
+        raise UsageError(f"AWS signatures need botocore: {to_install('aws')}") from None
     secrets = (key.secret.value, *([key.session_token.value] if key.session_token else []))
     return SigV4(
         host=host, pool=pool, key=key, region=region, service=service, secrets=secrets, check=f"check {KEY_ID}"

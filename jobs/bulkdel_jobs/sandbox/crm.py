@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bulkdel.durable import atomic_file
 from bulkdel.errors import FileFailed, UsageError
+from bulkdel.format import to_install
 from bulkdel_jobs.sandbox.pool import Pool
 
 STAYS, VIP = 5, 101
@@ -81,7 +82,7 @@ def _workbook(rows: Rows) -> bytes:
     try:
         import xlsxwriter  # noqa: PLC0415 - an extra
     except ImportError:
-        advice = "pip install '.[excel]' in the clone of bulkdel, or name a file that ends in .csv"
+        advice = f"{to_install('excel')}, or name a file that ends in .csv"
         raise UsageError(f"a workbook needs the extra excel: {advice}") from None
     content = io.BytesIO()
     with xlsxwriter.Workbook(content, {"in_memory": True}) as book:

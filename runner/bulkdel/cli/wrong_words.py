@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import pairwise
 
 from cyclopts import (
@@ -21,13 +20,10 @@ from bulkdel.cli.job_options import HELP_ALL, is_of
 from bulkdel.command_line import is_option
 from bulkdel.core.option import option_of
 from bulkdel.errors import UsageError
+from bulkdel.format import CLOSE, did_you_mean
 from bulkdel.job import Job, job_names
 
 BACKUP = option_of("backup")
-
-ALIKE = 0.75
-"""How alike two options are, from 0 to 1, before one is taken for a slip of the other."""
-
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s'\"]+")
 """An address: that of a notification is a secret. Only its scheme is shown."""
@@ -63,8 +59,8 @@ def _unknown(error: UnknownOptionError, command: str, app: App) -> str:
     option = (error.token.keyword or error.token.value).partition("=")[0]
     text = f"{option} is no option of `bulkdel {command}`"
     names = [name for argument in error.argument_collection if argument.parse for name in argument.names]
-    if alike := get_close_matches(option, names, n=1, cutoff=ALIKE):
-        return f"{text}. Did you mean {alike[0]}?"
+    if meant := did_you_mean(option, names, CLOSE):
+        return f"{text}.{meant}"
     others = [name for name in app if not is_option(name) and option in _options(app[name])]
     if others:
         text += f", but of {' and '.join(f'`bulkdel {name}`' for name in others)}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib.resources import files
 
 from bulkdel.errors import UsageError
+from bulkdel.format import CLOSE, did_you_mean
 from bulkdel.output import Stdout, columns, result, result_line
 
 FOUND_MAX = 20
@@ -19,9 +19,6 @@ _PLACES = {
     **dict.fromkeys(("adding-a-job", "design", "input-format", "library", "log-format", "performance", "scale"), 2),
 }
 """The order in which the guides are searched: those of a developer after those of a user, which are 1."""
-
-ALIKE = 0.75
-"""How alike a word and the name of a guide are, from 0 to 1, before the one is taken for a slip of the other."""
 
 WIDE = 110
 """A longer line of text is hard to read, so a wider terminal is not used whole."""
@@ -82,9 +79,8 @@ def _print_lines(word: str, guides: Mapping[str, str]) -> None:
         if word.casefold() in line.casefold()
     ]
     if not lines:
-        alike = get_close_matches(word, guides, n=1, cutoff=ALIKE)
-        meant = f"Did you mean {alike[0]}? " if alike else ""
-        raise UsageError(f"help {word}: no guide has this name or this word. {meant}`bulkdel help` lists them")
+        meant = did_you_mean(word, guides, CLOSE)
+        raise UsageError(f"help {word}: no guide has this name or this word.{meant} `bulkdel help` lists them")
     counts = Counter(name for name, _ in lines)
     lines.sort(key=lambda found: (_PLACES.get(found[0], 1), -counts[found[0]]))
     for name, line in lines[:FOUND_MAX]:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Protocol
 import orjson
 
 from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.format import to_install
 
 SHEET_ROWS = 1_048_576
 """Rows of a sheet, as Excel has them; more rows go to further sheets."""
@@ -132,6 +133,6 @@ class Parquet:
 
 def _missing(ending: str, extra: str) -> UsageError:
     return UsageError(
-        f"--out with {ending}: needs the extra {extra}. Install it: pip install '.[{extra}]' in the clone of bulkdel. "
+        f"--out with {ending}: needs the extra {extra}. Install it: {to_install(extra)}. "
         "Or name a file that ends in .csv or .csv.gz"
     )

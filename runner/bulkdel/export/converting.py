@@ -25,6 +25,7 @@ from bulkdel.export.file import BLOCK, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
+from bulkdel.format import to_install
 from bulkdel.parent import for_child
 from bulkdel.place.spool import unnamed_file
 
@@ -177,8 +178,8 @@ def _convert(
         raise refusal(export.path, "a damaged file: what reads it has ended", todo) from None
     if (extra := found.get("installs")) is not None:
         raise UsageError(
-            f"{export.path}: {found['reason']}. To read it, install the extra {extra}: pip install '.[{extra}]' in "
-            "the clone of bulkdel, or export the file as CSV. Nothing was sent"
+            f"{export.path}: {found['reason']}. To read it, install the extra {extra}: {to_install(extra)}, "
+            "or export the file as CSV. Nothing was sent"
         )
     if (failed := found.get("failed")) is not None:
         raise _failed(to, export.path, failed)

@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -37,7 +36,7 @@ from bulkdel.fleet.batch_origin import (
     check_variable,
 )
 from bulkdel.fleet.placing import Environment
-from bulkdel.format import shown, shown_host
+from bulkdel.format import did_you_mean, shown, shown_host
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.options import LIMITING, LISTS, WRITTEN_BY_BATCH
@@ -380,7 +379,7 @@ class Batch:
         known = [run.name for run in self.runs]
         for name in names:
             if name not in known:
-                raise UsageError(f"--only {name}: {self.path} has no run with this name{_meant(name, known)}")
+                raise UsageError(f"--only {name}: {self.path} has no run with this name.{did_you_mean(name, known)}")
         return [run for run in self.runs if not names or run.name in names]
 
 
@@ -608,13 +607,8 @@ def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> N
         if name not in known:
             if (now := INSTEAD.get(name.replace("-", "_"))) is not None:
                 raise UsageError(f"{where}: {name} is gone. In its place: {now}")
-            few = f". It has {', '.join(known) or 'none'}" if len(known) < len(BATCH_KEYS) else ""
-            raise UsageError(f"{where}: unknown key {name!r}{_meant(name, known) or few}")
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name, known, 1)
-    return f"; {close[0]!r}?" if close else ""
+            few = f" It has {', '.join(known) or 'none'}" if len(known) < len(BATCH_KEYS) else ""
+            raise UsageError(f"{where}: unknown key {name!r}.{did_you_mean(name, known) or few}")
 
 
 def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:

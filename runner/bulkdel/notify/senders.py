@@ -30,6 +30,7 @@ from bulkdel.core.decision import NoResponse, Request
 from bulkdel.core.retry import retry_after_s
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import UsageError
+from bulkdel.format import to_install
 from bulkdel.http.transport import HttpTransport, TransportOptions, is_loopback
 from bulkdel.notify.message import Notice, json_form, slack_form, teams_form, text_form, variables
 from bulkdel.settings import NotifySettings
@@ -52,7 +53,7 @@ The end of a run waits for it as long.
 ANSWER_MAX = 64 * 1024
 """Bytes of the body of an answer. No answer is longer, and none is shown."""
 
-EXTRA = "needs the extra 'notify': pip install '.[notify]' in the clone of bulkdel"
+EXTRA = f"needs the extra 'notify': {to_install('notify')}"
 
 KEPT = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
 KEPT_BEGINNING = "LC_"

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from bulkdel.core.address import Address
 from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.format import to_install
 from bulkdel.store.far_object import Broken, ObjectChanged, Opened, Reach, Version
 from bulkdel.store_path import StorePath
 
@@ -79,9 +80,7 @@ def _open_bucket(
         from obstore.exceptions import BaseError  # noqa: PLC0415 - it costs time, and an extra installs it
         from obstore.store import from_url  # noqa: PLC0415
     except ImportError:
-        raise UsageError(
-            f"{url}: needs obstore. Install it with: pip install '.[remote]' in the clone of bulkdel"
-        ) from None
+        raise UsageError(f"{url}: needs obstore. Install it with: {to_install('remote')}") from None
     try:
         pem = None if ca_file is None else ca_file.read_bytes()
     except OSError as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.format import to_install
 
 ADDRESS = "RAY_ADDRESS"
 AUTH_MODE = "RAY_AUTH_MODE"
@@ -51,7 +52,7 @@ def joined() -> Iterator[None]:
     try:
         import ray  # noqa: PLC0415 - an extra installs it
     except ModuleNotFoundError:
-        raise UsageError("Ray is not installed. Install it: pip install '.[ray]' in the clone of bulkdel") from None
+        raise UsageError(f"Ray is not installed. Install it: {to_install('ray')}") from None
     _check_reached(os.environ.get(ADDRESS, ""))
     logging.getLogger("ray").setLevel(logging.ERROR)
     at_sigterm = signal.getsignal(signal.SIGTERM)
@@ -171,7 +172,7 @@ def check_token_asked(address: str) -> None:
     """Ask the cluster for its state with the token and without. Raises UsageError unless only the first is answered."""
     program = shutil.which("ray", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if program is None:
-        raise UsageError("the program `ray` is not there. Install it: pip install '.[ray]' in the clone of bulkdel")
+        raise UsageError(f"the program `ray` is not there. Install it: {to_install('ray')}")
     command = [program, "status", "--address", address]
     without = {name: value for name, value in os.environ.items() if name not in {AUTH_MODE, *TOKEN}}
     if _is_answered(command, {**without, AUTH_MODE: "disabled"}):

@@ -22,6 +22,7 @@ from aiohttp import web
 from bulkdel.core.listen_address import ListenAddress
 from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, Refusal, Right, SignedIn, refusal
 from bulkdel.errors import trace_of
+from bulkdel.format import to_install
 from bulkdel.live.connections import ANSWER_S, Connections, listen
 from bulkdel.live.page.sign_in import NAME_MAX, BrowserSession, SignIns, Tokens, TooManyWrongTokensError
 from bulkdel.live.page.stream import LAST_S, EventStream
@@ -59,7 +60,7 @@ BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-NO_METRICS = "/metrics needs the extra 'metrics': pip install '.[metrics]' in the clone of bulkdel"
+NO_METRICS = f"/metrics needs the extra 'metrics': {to_install('metrics')}"
 
 HEADERS = {
     "Server": "bulkdel",
