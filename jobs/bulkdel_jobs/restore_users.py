@@ -87,16 +87,23 @@ class RestoreUsers(GenAuthJob):
         return JobCalls(lambda _id_type: CreateUsersBatch(options), lambda *_, **__: CreatedUserLookUps())
 
     def plan_lines(self, parameters: Restoring) -> Sequence[tuple[str, str]]:
-        """What comes back, and what does not, field by field."""
-        scalars = ", ".join(name for name in FIELDS if name not in {DEPARTMENTS, IDENTITIES})
+        """What comes back, and what does not. docs/restore.md has each field, and why one does not come back."""
+        first = [*KEYS.values(), "status", "name", "customData"]
+        more = len({*FIELDS} - {*first, DEPARTMENTS, IDENTITIES})
+        (new_id, why), *lost = NOT_BACK
+        keys = ", ".join(KEYS.values())
         return [
-            ("comes back", scalars),
+            ("comes back", f"{', '.join(first)} and {more} more fields, as they stand in the backup"),
             ("comes back", f"{DEPARTMENTS} and {IDENTITIES}, where the department or the source still exists"),
-            *(("is lost", f"{name}: {why}") for name, why in NOT_BACK),
+            ("is lost", f"{new_id}: {why}"),
+            ("is lost", f"{', '.join(names for names, _ in lost)}. `bulkdel help restore` says why"),
             ("passwords", PASSWORDS[parameters.passwords][1]),
             ("mails", "the API is asked to send none"),
-            ("cannot be told", f"once a response is lost: whether a user without {' and '.join(KEYS)} was created"),
-            ("is kept", f"a user that has the same {' or '.join(KEYS.values())} now: the row is refused"),
+            (
+                "cannot be told",
+                f"once a response is lost: whether a user without any of {keys} was created",
+            ),
+            ("is kept", f"a user that has one of the same {keys} now: the row is refused"),
         ]
 
     def reductions(self, record: Record) -> Sequence[Reduction]:

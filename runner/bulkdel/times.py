@@ -53,8 +53,7 @@ def date_of(option: str, text: str, other: str = "") -> datetime:
         if at.tzinfo is not None:
             return at.astimezone(UTC)
     if readings := _readings_of_day(stripped):
-        which = "if that day is meant" if len(readings) == 1 else "whichever is meant"
-        raise UsageError(f"{option} {text!r}: write {' or '.join(map(str, readings))}, {which}")
+        raise UsageError(f"{option} {text!r}: {_one_of(readings)}")
     raise UsageError(f"{option} {text!r}: write 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00{other}")
 
 
@@ -69,6 +68,21 @@ def _readings_of_day(text: str) -> list[date]:
         with suppress(ValueError):
             days.append(date(order[0] + (2000 if order[0] < 100 else 0), *order[1:]))  # noqa: PLR2004 - two digits
     return sorted({*days})
+
+
+def _one_of(days: list[date], clock: str = "") -> str:
+    """How a day is written that was typed in another form. clock: what follows it."""
+    which = "if that day is meant" if len(days) == 1 else "whichever is meant"
+    return f"write {' or '.join(f'{day}{clock}' for day in days)}, {which}"
+
+
+def _how_to_write(text: str) -> str:
+    """How a time is written that could not be read."""
+    day, _, clock = text.partition(" ")
+    if (days := _readings_of_day(day)) and (not clock or _CLOCK.fullmatch(clock)):
+        return _one_of(days, f"T{clock.zfill(len('06:00')) if clock else '06:00'}")
+    wrong = "is no time of day; " if _CLOCK.fullmatch(text) else ""
+    return f"{wrong}write 06:00, 06:00Z, 06:00+02:00 or 2026-01-31T06:00+02:00"
 
 
 def is_time_of_day(text: str) -> bool:
@@ -87,7 +101,7 @@ def until_of(text: str, now: datetime, option: str = "--not-after") -> datetime:
     try:
         readings = _readings_of_date(text.strip(), now) if clock is None else _readings_of_clock(clock, now)
     except (ValueError, OverflowError):
-        raise UsageError(f"{option} {text!r}: write 06:00, 06:00Z, 06:00+02:00 or 2026-01-31T06:00+02:00") from None
+        raise UsageError(f"{option} {text!r}: {_how_to_write(text.strip())}") from None
     if len(readings) > 1:
         either = " or ".join(at.isoformat(timespec="seconds") for at in readings)
         raise UsageError(f"{option} {text!r}: the clocks change about then. Write which time is meant: {either}")

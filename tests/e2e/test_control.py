@@ -269,6 +269,7 @@ def test_a_wrong_command_changes_nothing_and_says_why(folder: Path) -> None:
             "concurrency 0": "concurrency 0",
             "concurrency 99999": "concurrency",
             "concurrency 1.5": "whole number",
+            "paus": "'paus' is no command. Did you mean pause? The commands are status, pause, ",
             "until yesterday": "write 06:00",
             "until 2020-01-01T00:00Z": "in the past",
             "pause now": "takes no more words",

@@ -146,7 +146,7 @@ def test_until_is_named_where_it_was_typed(tmp_path: Path) -> None:
         process = it.start()
         it.wait_until_deleted(1)
         refused = bulkdel("ctl", it.log, "until", "25:00")
-        assert (refused.code, "until '25:00': write 06:00" in refused.err) == (2, True), refused
+        assert (refused.code, "until '25:00': is no time of day; write 06:00" in refused.err) == (2, True), refused
         kill(process)
 
 

@@ -111,12 +111,12 @@ def test_what_is_within_the_home_of_a_run(tmp_path: Path) -> None:
 def test_what_a_command_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export = tmp_path / "users.csv"
     real, practice = (tmp_path / "users.csv.runs" / name for name in ("delete-users", "delete-users.sandbox"))
-    with pytest.raises(
-        NotAcceptable, match=r"there is no such run, and no run of such an export in .*users\.csv\.runs"
-    ):
+    with pytest.raises(NotAcceptable, match=r"there is no such run. If it is the name of an export"):
         find_run(export)
     export.write_text("id\n")
-    with pytest.raises(NotAcceptable, match=r"is not the place of a run, and no run of it is in"):
+    with pytest.raises(
+        NotAcceptable, match=r"no run of this export has begun: none is in .*runs. It is not the place of a run"
+    ):
         find_run(export)
     assert run_of(export) is None
     run_in(practice)

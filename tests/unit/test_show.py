@@ -68,13 +68,14 @@ def test_no_name_becomes_a_link_or_a_heading() -> None:
         ),
         ({"host": "https://api.genauth.ai"}, []),
         (
-            {"shown": [["note", "5 rows: an empty id"], ["fires", "`x` <b>"]]},
-            ["- note: 5 rows: an empty id", r"- fires: \`x\` \<b\>"],
+            {"shown": [["note", "5 rows:\n# an empty id"], ["fires", "`x` <b>"], ["id type", "x" * 3_000]]},
+            ["    note     5 rows: # an empty id", "    fires    `x` <b>", f"    id type  {'x' * 2_000}…"],
         ),
     ],
 )
 def test_what_is_compared_and_where_the_key_goes(changes: dict[str, Any], lines: list[str]) -> None:
     values = {**VALUES, "sha256": "ee", **changes}
-    found = [" ".join(line.split()) for line in shown_lines(PlanFile(Path("plan.json"), values), 0.0)]
+    found = list(shown_lines(PlanFile(Path("plan.json"), values), 0.0))
+    found += [" ".join(line.split()) for line in found]
     assert [line for line in lines if not any(line in each for each in found)] == []
     assert any("- the key:" in each for each in found) is ("host" not in changes)

@@ -123,6 +123,10 @@ def test_not_after_that_the_change_of_clocks_makes_ambiguous(text: str, now: str
     [
         *((text, "write 06:00") for text in ("", "tomorrow", "25:00", "06:60", "6", "06:00+99:00", "2026-02-30")),
         ("\u0660\u0666:\u0660\u0660", "write 06:00"),
+        ("18:75", "'18:75': is no time of day; write 06:00"),
+        ("02.12.2026 6:00", "write 2026-12-02T06:00, if that day is meant"),
+        ("02.12.2026", "write 2026-12-02T06:00, if that day is meant"),
+        ("08/09/2026 18:00", "write 2026-08-09T18:00 or 2026-09-08T18:00, whichever is meant"),
         ("9999-12-31T23:59", "more than a year ahead"),
         ("9999-12-31T23:59-23:00", "more than a year ahead"),
         ("2027-12-01T00:00Z", "more than a year ahead"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     """
     values, job = plan.values, load_job(plan.names[0])
     old = age_fault(values, now)
-    number = counted(plan.ids, "id")
+    number = ("up to " if values["guards"] else "") + counted(plan.ids, "id")
     yield f"# {_plain(values['job'])}: {number} in pool {_plain(values['pool'])}"
     yield ""
     yield from _facts(
@@ -77,7 +77,7 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     yield ""
     yield "No run compares these lines: they are texts of the file."
     yield ""
-    yield from _facts(*((_line_of(name, NAME_MAX), _line_of(text, LINE_MAX)) for name, text in values["shown"]))
+    yield from _as_shown(values["shown"])
     yield ""
     if old is not None:
         yield "The plan cannot be run any more. Make it anew with `bulkdel plan`, and have it approved."
@@ -106,6 +106,13 @@ def _exclude_name(file: Mapping[str, Any]) -> ExcludeName:
 def _facts(*facts: tuple[str, str]) -> Iterator[str]:
     width = max(len(name) for name, _ in facts)
     yield from (f"- {name + ':':<{width + 1}} {text}" for name, text in facts)
+
+
+def _as_shown(lines: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield lines of a plan as `plan` printed them. A line that is indented so is code in Markdown."""
+    shown = [(_one_line(name, NAME_MAX), _one_line(text, LINE_MAX)) for name, text in lines]
+    width = max((len(name) for name, _ in shown), default=0)
+    yield from (f"    {name:<{width}}  {text}" for name, text in shown)
 
 
 def _rows(numbers: Mapping[str, Any]) -> str:
@@ -186,10 +193,10 @@ def _how_it_is_read(export: Mapping[str, Any]) -> Iterator[str]:
     yield "a bad row refuses it" if not export["skip_invalid"] else "bad rows are left out"
 
 
-def _line_of(text: object, most: int) -> str:
+def _one_line(text: object, most: int) -> str:
     """A text of the file as one line of at most so many characters: runs of blanks could look like other lines."""
-    line = " ".join(str(text).split())
-    return _plain(line if len(line) <= most else f"{line[:most]}…")
+    line = printable(" ".join(str(text).split()))
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def _plain(text: object) -> str:

@@ -146,8 +146,8 @@ def bad_rows_refusal(
         how_many += f", more than the {allowed:,} that --skip-invalid allows"
     begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, on_invalid, protects=protects)
     return ExportRefused(
-        f"{begin}\n{bad_rows_table(groups)}\n{end}",
-        public=f"{begin}\n{bad_rows_table(groups, public=True)}\n{end}",
+        f"{begin}\n{bad_rows_table(groups)}\n{end}".rstrip(),
+        public=f"{begin}\n{bad_rows_table(groups, public=True)}\n{end}".rstrip(),
         line=first,
         usable=rows - bad,
         fault=Fault.BAD_ROWS,
@@ -172,8 +172,10 @@ def bad_rows_table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
 def _todo(groups: Sequence[BadGroup], rows: int, on_invalid: str, *, protects: bool) -> str:
     bad = sum(group.count for group in groups)
     hint = "" if protects else _hint(groups, rows)
-    if protects or bad == rows:
-        todo = "Otherwise correct the file." if hint else "Correct the file."
+    if protects:
+        todo = "Correct the file."
+    elif bad == rows:  # `without_a_way` ends the message
+        todo = "Otherwise correct the file." if hint else ""
     elif on_invalid == "skip":
         todo = f"Correct the rows; or, if so many are expected, allow them with --skip-invalid {bad}."
     else:
@@ -191,7 +193,13 @@ def _hint(groups: Sequence[BadGroup], rows: int) -> str:
         if mostly:
             return f"Most rows look like {names}: say so with {options}."
         return f"Rows that look like {names} need a run of their own, with {options}."
-    shapeless = sum(group.count for group in groups if group.first.why.why is Why.SHAPE)
-    if shapeless * 2 > rows:
-        return "Do the ids have another shape (a private deployment)? Then give it with --id-pattern."
     return ""
+
+
+def without_a_way(error: ExportRefused) -> str:
+    """What is left to do where most rows are bad, and no column, id type or encoding lets the file be read."""
+    shapeless = sum(group.count for group in error.bad if group.first.why.why is Why.SHAPE)
+    if shapeless * 2 > error.rows:
+        hint = "Do the ids have another shape (a private deployment)? Then give it with --id-pattern. Otherwise correct"
+        return f"{hint} the file."
+    return "Correct the file." if error.bad and not error.usable else ""

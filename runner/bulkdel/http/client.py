@@ -337,7 +337,8 @@ class Client:
         if not (fault := self.transport.fault):
             return ""
         waited, most = span(self.silent_s), span(self.patience_s)
-        return f"the API does not respond ({fault}); waiting for it, for {waited} so far, at most {most} (--patience)"
+        waits = f"the API does not respond ({fault}); waiting for it, for {waited} so far, at most {most} (--patience)"
+        return f"{waits}. Is the host right?" if self.transport.ahead_s is None else waits
 
     async def _admission(self, request: Request) -> tuple[Mapping[str, str], int, float]:
         """Wait for token, breaker and rate limiter. Token and breaker are asked again after the limiter's wait.

@@ -16,10 +16,20 @@ from bulkdel.checkpoint.reader import RUN, header_of, read_log, writer_of
 from bulkdel.checkpoint.under_way import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.core.answer_types import check_answer
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.format import did_you_mean
 from bulkdel.live.socket_path import folders, id_of_batch, in_folder, is_socket_of, of_batch, of_run
 from bulkdel.place.opening import log_place
 from bulkdel.store_path import StorePath, in_store
+
+COMMANDS = {
+    **{name: name for name in ("status", "pause", "resume")},
+    "rate": "rate N",
+    "concurrency": "concurrency N",
+    "until": "until 18:00",
+    "stop": "stop",
+}
+"""What a run can be asked, each as it is written."""
 
 ANSWER_S = 10.0
 """Without an answer for so long, the run cannot be reached."""
@@ -34,8 +44,10 @@ ANSWER_MAX = 1 << 20
 def ask(run: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
     """Send a command to the run that is under way in this place; returns its answer: `ok`, `text` and `status`.
 
-    Raises NotAcceptable.
+    Raises NotAcceptable, and UsageError for a word that is no command.
     """
+    if why := no_command(command):
+        raise UsageError(why)
     place, own = log_place(run), of_run(run)
     run_id = header_of(place).run_id
     if in_store(run):
@@ -49,6 +61,14 @@ def ask(run: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any
         f"{run}: a run is under way, and it does not answer. It does so from the moment it begins to send, on the "
         "machine and in the container where it runs, to its own user and to root"
     )
+
+
+def no_command(text: str) -> str:
+    """Why a text is no command of a run; empty for one."""
+    name = text.strip().partition(" ")[0]
+    if name.casefold() in COMMANDS:
+        return ""
+    return f"{name[:20]!r} is no command.{did_you_mean(name, COMMANDS)} The commands are {', '.join(COMMANDS.values())}"
 
 
 def live_status(run: Path, environ: Mapping[str, str]) -> Mapping[str, Any] | None:

@@ -17,9 +17,8 @@ from bulkdel.errors import BulkdelError, FileFailed, UsageError
 from bulkdel.format import until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.library import Run
+from bulkdel.live.ask import no_command
 from bulkdel.safety.run_plan import RunPlan
-
-COMMANDS = "status, pause, resume, rate N, concurrency N, until 18:00, stop"
 
 
 class Answer(NamedTuple):
@@ -43,10 +42,10 @@ class Steering:
         A change is in the log, on the disk, before the answer.
         """
         try:
-            name, *words = command.split() or [""]
-            obey = self._commands.get(name.casefold())
-            if obey is None:
-                return Answer(ok=False, text=f"{name[:20]!r} is no command. The commands are {COMMANDS}")
+            if why := no_command(command):
+                return Answer(ok=False, text=why)
+            name, *words = command.split()
+            obey = self._commands[name.casefold()]
             if obey != self._status:
                 _ = self._snapshot  # refuses a change before the sending: whether it can be made is not known yet
             text = obey(words, by)

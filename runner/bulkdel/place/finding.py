@@ -51,8 +51,8 @@ def _no_run(path: Path) -> str:
     if path.is_dir():
         return f"{path}: is a folder without a run"
     if os.path.lexists(path):
-        return f"{path}: is not the place of a run, and no run of it is in {path}{RUNS}"
-    return f"{path}: there is no such run, and no run of such an export in {path}{RUNS}"
+        return f"{path}: no run of this export has begun: none is in {path}{RUNS}. It is not the place of a run either"
+    return f"{path}: there is no such run. If it is the name of an export, no run of it has begun"
 
 
 def run_of(path: Path) -> Path | None:

@@ -40,7 +40,7 @@ from bulkdel.export.converting import TableRows, all_columns, csv_options, rows_
 from bulkdel.export.download import Fetching, Source, fetch
 from bulkdel.export.encoding import encoding_named
 from bulkdel.export.preflight import preflight_of_input
-from bulkdel.export.refusal import ExportRefused
+from bulkdel.export.refusal import ExportRefused, without_a_way
 from bulkdel.export.rows import dialect_of
 from bulkdel.export.sniff import header_of
 from bulkdel.format import shown
@@ -452,6 +452,8 @@ def with_advice(
         said.append(_command(f"To read it with {names}:", arguments.line.plus_given(way.given)))
         if left is not None:
             said += [left, _command("To leave them out:", arguments.line.plus_given({**way.given, **way.skipping}))]
+    if not ways and (todo := without_a_way(error)):
+        said = [Words(todo, todo)]
     for words in said:
         error = error.plus(words.text, words.public)
     return error, ways
