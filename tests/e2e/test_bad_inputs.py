@@ -176,11 +176,22 @@ def test_id_pattern_for_private_deployments(tmp_path: Path) -> None:
     export = tmp_path / "private.jsonl"
     export.write_bytes(jsonl(*ids))
     with sandbox(ids) as served:
-        assert run_on(export, served, ids=100).code == 3
-        assert served.ledger.requests == 0
+        refused = run_on(export, served, ids=100)
+        assert (refused.code, served.ledger.requests) == (3, 0)
+        assert "Then give it with --id-pattern. Otherwise correct the file." in refused.err
         ran = run_on(export, served, "--id-pattern", r"U-\d{6}", ids=100)
         assert ran.code == 0, ran.err
         assert served.pool.deleted == 100
+
+
+def test_a_column_that_fits_is_advised_and_no_other_shape(tmp_path: Path) -> None:
+    export = tmp_path / "crm.csv"
+    export.write_bytes(lines("name,mail", *(f"Ann {i},ann{i}@example.com" for i in range(20))))
+    with sandbox([]) as served:
+        refused = run_on(export, served, "--id-field", "name", "--id-type", "email", ids=20)
+        assert (refused.code, "all 20 rows are bad. Nothing was sent." in refused.err) == (3, True), refused
+        assert "To read it with --id-field mail --id-type email:" in refused.err
+        assert ("--id-pattern" in refused.err, "orrect the file" in refused.err) == (False, False), refused
 
 
 def test_skip_writes_a_file_to_feed_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,11 @@ def test_pack_takes_them_and_forget_removes_them(tmp_path: Path) -> None:
         assert (it.effects(SENT), nothing_kept_was_sent(it)) == ([1] * len(SENT), True)
         listed = bulkdel("forget", place)
         assert f"remove  {place}/excluded.zst, the excluded ids" in listed.out, listed
+
+
+@mutant("results give no reason for a protected row", "_records", swap("result.why or PROTECTED", "result.why"))
+def test_results_say_that_they_are_protected(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it)
+        rows = [json.loads(line) for line in bulkdel("results", it.place, "--only", "excluded").out.splitlines()]
+        assert [(row["id"], row["reason"]) for row in rows] == [(id_, "protected") for id_ in KEPT]

@@ -26,7 +26,7 @@ from bulkdel.core.bad_rows import Unusable
 from bulkdel.core.id_type import IdType
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING, OutcomeWords
-from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, csv_line, details, json_line
+from bulkdel.core.result_row import AFTER, BEFORE, ID, ID_HASH, PROTECTED, csv_line, details, json_line
 from bulkdel.durable import atomic_file, write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
@@ -169,8 +169,8 @@ def _records(
     """Yield the record of each row of this result, in the order of its columns."""
     exceptions = {each["position"]: each for each in result.outcome.exceptions} if result.outcome else {}
     shared = details(result.outcome, {}, columns, in_doubt=result.in_doubt)
-    if result.why is not None:
-        shared = {"reason": result.why}
+    if result.kind == "excluded":
+        shared = {"reason": result.why or PROTECTED, **shared}
     for position in range(result.start, result.stop):
         id_, line = rows.ids[position - rows.at], rows.lines[position - rows.at]
         known = shared

@@ -34,6 +34,9 @@ _PLAIN = re.compile(r"[\w.:][\w.:@+/= -]*", re.ASCII)
 
 IN_DOUBT = "in doubt"
 
+PROTECTED = "protected"
+"""The reason of an excluded row that no guard spared, as in the summary."""
+
 
 def marked(text: str) -> str:
     """Return `text` as a cell that a spreadsheet does not run as a formula."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
+from bulkdel.core.result_row import PROTECTED
 from bulkdel.core.run_state import Progress
 
 Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
@@ -104,7 +105,7 @@ def count_lines(progress: Progress) -> list[str]:
             lines.append((name_of(progress, kind), count))
         reasons = {reason: some for (each, reason), some in sorted(progress.reasons.items()) if each == kind}
         if kind == "excluded" and 0 < (spared := sum(reasons.values())) < count:
-            reasons["protected"] = count - spared
+            reasons[PROTECTED] = count - spared
         lines += [(f"  {reason}", some) for reason, some in reasons.items()]
     width = max(10, *map(len, named_counts(progress)), *(len(name) for name, _ in lines))
     return [f"  {name:<{width}} {count:>13,}" for name, count in lines]
