@@ -310,7 +310,9 @@ def test_another_export_of_the_same_size_and_rows_that_changed(planned: Desk) ->
     planned.refused(
         ran, "export twisted.jsonl: is not the planned users.jsonl; ", "--allow-absent: the plan has none, now yes"
     )
-    assert "rate" not in ran.err.partition("Run what was planned")[0]
+    differences, _, commands = ran.err.partition("To run what was planned:\n")
+    assert "rate" not in differences
+    assert commands.splitlines()[0] == f"  bulkdel run --plan plan.json --host {planned.served.url}"
 
 
 @mutant(

@@ -92,11 +92,9 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
 
 def _line(plan: PlanFile) -> CommandLine:
     """The command that runs it, with what no plan gives to a run: addresses, and that a backup is kept."""
-    values, line = plan.values, CommandLine("run", plan.names if plan.export_elsewhere else ())
-    line = line.plus("--plan", plan.path).plus("--host", values["host"])
-    if any(address_of(file["path"]) is not None for file in values["exclude"]):
-        line = line.plus("--exclude", *map(_exclude_name, values["exclude"]))
-    return plan.keeping(line)
+    files, line = plan.values["exclude"], plan.line({"--host": plan.values["host"]})
+    elsewhere = any(address_of(file["path"]) is not None for file in files)
+    return line.plus("--exclude", *map(_exclude_name, files)) if elsewhere else line
 
 
 def _exclude_name(file: Mapping[str, Any]) -> ExcludeName:

@@ -219,5 +219,6 @@ def _refuse(arguments: RunArguments, approved: PlanFile, found: list[str]) -> No
         lines = "\n".join(f"  {shown(line)}" for line in found)
         raise NotConfirmed(
             f"{approved.path}: this run is not the one that was planned. {arguments.job.words.nothing}.\n{lines}\n"
-            f"Run what was planned, or make the plan anew and have it approved:\n  {arguments.planning_line}"
+            f"To run what was planned:\n  {approved.line(arguments.settings.connection)}\n"
+            f"To make the plan anew, and have it approved:\n  {arguments.planning_line}"
         )

@@ -109,6 +109,11 @@ class PlanFile:
         """The number of ids that it confirms."""
         return int(self.values["numbers"]["ids"])
 
+    def line(self, given: Mapping[str, Any]) -> CommandLine:
+        """The command that runs it. given: options of the connection, which no plan gives."""
+        line = CommandLine("run", self.names if self.export_elsewhere else ())
+        return self.keeping(line.plus("--plan", self.path).plus_given(given))
+
     def shortened(self, line: CommandLine) -> CommandLine:
         """The command line of a run by this plan, without the words that the plan gives."""
         line = self.keeping(line)
