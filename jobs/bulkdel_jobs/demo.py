@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from bulkdel.engine.signals import Interrupted, Signals
-from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
+from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.output import result
 from bulkdel.parent import for_child, from_here
 from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET
@@ -53,17 +53,26 @@ class Unexpected(BulkdelError):
     exit_code = 1
 
 
+def _empty_place(folder: Path | None) -> Path:
+    """The folder, made where it is not there; None: a temporary one. Raises UsageError."""
+    try:
+        place = Path(folder or tempfile.mkdtemp(prefix="bulkdel-demo-")).absolute()
+        if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+            raise UsageError(f"--dir {folder}: is not an empty directory; name one, or a new one")
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--dir {folder or tempfile.gettempdir()}: {error.strerror}") from error
+    return place
+
+
 def show(folder: Path | None, story: Callable[[Path], None]) -> int:
     """Tell a story in a folder; None: in a temporary one. Returns 0. Raises Unexpected where it goes another way."""
     with Signals():
+        place = _empty_place(folder)
         try:
-            place = Path(folder or tempfile.mkdtemp(prefix="bulkdel-demo-")).absolute()
-            place.mkdir(parents=True, exist_ok=True)
-            if any(place.iterdir()):
-                raise UsageError(f"--dir {folder}: is not empty; name an empty directory or a new one")
             story(place)
         except OSError as error:
-            raise UsageError(f"--dir {folder}: {error.strerror}") from error
+            raise FileFailed(f"{place}: {error.strerror}") from error
         except Interrupted as interrupted:
             result(f"\nThe demo was interrupted. What it wrote is in {place}.")
             return interrupted.exit_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PosixPath
 from typing import TypeGuard
 
-from bulkdel.core.address import Address, address_of
+from bulkdel.core.address import Address, address_of, shown_address
 from bulkdel.errors import UsageError
 
 SCHEMES = ("s3", "gs", "az", "file")
@@ -65,7 +65,7 @@ def store_path(text: str) -> StorePath:
             "the URL of a store has a user or a password in it. Credentials come from the environment; leave them out"
         )
     if address is None or not _is_plain(address):
-        raise UsageError(f"{text!r}: is not the URL of a store. Give one like {EXAMPLES}")
+        raise UsageError(f"{shown_address(text)!r}: is not the URL of a store. Give one like {EXAMPLES}")
     place = [address.place] if address.place else []
     return StorePath(f"{address.scheme}:", *place, *address.key.strip("/").split("/"))
 

@@ -97,7 +97,7 @@ def test_refuses_a_folder_in_use(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     ran = bulkdel("demo", "--dir", tmp_path)
     assert (ran.code, ran.out) == (2, "")
-    assert "is not empty" in ran.err
+    assert "is not an empty directory" in ran.err
     ran = bulkdel("demo", "--dir", tmp_path / "mine")
     assert (ran.code, ran.out) == (2, "")
     assert bulkdel("demo", "--users", 10).code == 2

@@ -20,7 +20,9 @@ def test_the_guides_are_in_the_program() -> None:
         text = page.read_text()
         assert f"  {page.stem} " in listed.out
         assert text.partition("\n")[0].removeprefix("# ") in listed.out
-    assert bulkdel("help", "vendor").out == (DOCS / "vendor.md").read_text()
+    for name in ("vendor", "vendor.md"):
+        assert bulkdel("help", name).out == (DOCS / "vendor.md").read_text()
+    assert bulkdel("help", "").out == listed.out
 
 
 def test_a_word_is_found_in_the_guides() -> None:
@@ -79,6 +81,9 @@ def test_the_help_of_a_command() -> None:
             "--passwords is missing; the job restore-users needs it. It is one of none, generate, reset-on-first-",
         ),
         ("run restore-users x --passwords", "--passwords: its value is missing. It is one of none, generate, "),
+        ("status https://x.example/a?token=SECRET", "'https://x.example/a?[hidden]': is not the URL of a store."),
+        ("run delete-users x --host https://x.example?token=SECRET", "--host 'https://x.example/?[hidden]' carries a q"),
+        ("sandbox --users 1000 --write-vips x.xls", "--write-vips x.xls: name a file that ends in .csv or .xlsx"),
         ("runn", 'Unknown command "runn". Did you mean "run"?'),
     ],
 )

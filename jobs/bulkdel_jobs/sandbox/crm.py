@@ -58,6 +58,8 @@ def write_rows(option: str, path: Path, rows: Rows) -> None:
     The file appears when it is whole. One with the same bytes may be there. option: for messages. Raises UsageError,
     FileFailed.
     """
+    if path.suffix not in {".xlsx", ".csv"}:
+        raise UsageError(f"{option} {path}: name a file that ends in .csv or .xlsx")
     write_new(option, path, _workbook(rows) if path.suffix == ".xlsx" else _csv(rows))
 
 

@@ -29,13 +29,13 @@ def show_guide(topic: str | None) -> int:
 
     Raises UsageError for a word that is in no guide.
     """
-    guides = _guides()
-    if topic is None:
+    guides, name = _guides(), (topic or "").strip().removesuffix(".md")
+    if not name:
         _print_list(guides)
-    elif topic in guides:
-        _print(guides[topic])
+    elif name in guides:
+        _print(guides[name])
     else:
-        _print_lines(topic, guides)
+        _print_lines(name, guides)
     return 0
 
 
