@@ -99,11 +99,8 @@ class RestoreUsers(GenAuthJob):
             ("is lost", f"{', '.join(names for names, _ in lost)}. `bulkdel help restore` says why"),
             ("passwords", PASSWORDS[parameters.passwords][1]),
             ("mails", "the API is asked to send none"),
-            (
-                "cannot be told",
-                f"once a response is lost: whether a user without any of {keys} was created",
-            ),
-            ("is kept", f"a user that has one of the same {keys} now: the row is refused"),
+            ("uncertain", f"whether a user without any of {keys} was created, when no response came"),
+            ("is refused", f"a row whose {keys.replace(', ', ' or ')} another user has now; that user stays as it is"),
         ]
 
     def reductions(self, record: Record) -> Sequence[Reduction]:

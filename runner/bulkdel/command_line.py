@@ -366,8 +366,10 @@ def line_of_log(
 
 def without_words(*words: str) -> str:
     """The line that names what a printed command lacks; empty when it lacks nothing."""
-    before = "\nOnly the log of the run names these. Add what is meant: "
-    return f"{before}{shown(', '.join(words))}" if words else ""
+    if not words:
+        return ""
+    named = shown(", ".join(words))
+    return f"\nThe command lacks what only the log of the run names. Add what is meant: {named}"
 
 
 def how_to_take_back(packed: Annotation, run: Path) -> str:

@@ -41,11 +41,11 @@ def amount(size: int) -> str:
     return counted(size, "byte")
 
 
-def session_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The lines of a summary about the session and its run, the same for `run` and `verify`."""
+def session_lines(summary: Mapping[str, Any], which: str = "this session") -> list[str]:
+    """The lines of a summary about a session and its run, the same for `run` and `verify`."""
     requests, retries = counted(summary["requests"], "request"), counted(summary["retries"], "retry")
     return [
-        f"this session: {requests} in {span(summary['duration_s'])}, {retries}, {summary['throttled']:,} answered 429",
+        f"{which}: {requests} in {span(summary['duration_s'])}, {retries}, {summary['throttled']:,} answered 429",
         f"run        {summary['run']}, sha256 {summary['log_sha256']}",
     ]
 

@@ -136,7 +136,10 @@ def test_from_the_plan_to_the_report(tmp_path: Path) -> None:
             assert part in shown.out, part
         ran = bulkdel(*shlex.split(by_plan)[1:], "--as", "ben", "--rate", "5000", "--json", cwd=tmp_path)
         assert (ran.code, ran.counts()) == (0, {"deleted": 580, "excluded": 20}), ran.err
-        assert "Type the number" not in ran.err
+        assert ("Type the number" in ran.err, "Confirmed by plan.json, so nothing is asked." in ran.err) == (
+            False,
+            True,
+        )
         assert it.served.pool.deleted == 580
         header, start = (
             next(each for each in entries(it.log) if each["type"] == kind) for kind in ("header", "session")
@@ -405,7 +408,7 @@ def test_a_plan_that_says_what_is_not_so(planned: Desk) -> None:
     )
     shown = planned("show", forged).out
     approved, _, found = shown.partition("## What the plan showed\n\n")
-    assert found.startswith("No run compares these lines: they are texts of the file.\n")
+    assert found.startswith("Only to be read: they are texts of this file, and no run compares them.\n")
     assert (lie in approved, "remaining" in approved) == (False, False), shown
     assert approved.startswith(f"# delete-users: 580 ids in pool {POOL}\n")
     assert "what:       delete users of a GenAuth" in approved

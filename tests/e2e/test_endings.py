@@ -104,7 +104,7 @@ def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
         confirmed = f" --confirm {len(EMAILS)} --pool {POOL}"
         assert printed(status) == printed(ran).replace(f" --host {served.url}", "").replace(confirmed, "")
         left_out = f"Add what is meant: --host {served.url}, --confirm, --pool\n"
-        assert f"Only the log of the run names these. {left_out}" in status.out
+        assert f"The command lacks what only the log of the run names. {left_out}" in status.out
         gone = [email for email in EMAILS if served.ledger.effects(email, "email")]
         assert served.pool.add_ids(gone, "email") == len(gone)
         again = run_as_printed(printed(ran), tmp_path)

@@ -305,6 +305,8 @@ def test_a_complete_run_of_another_says_that_nothing_shows_it(tmp_path: Path) ->
         assert it.run().code == 0
         own = it.run()
         assert ("complete already" in own.err, words in own.err) == (True, False), own
+        shown = bulkdel(*(word for word in it.args if word != "--json"))
+        assert ("\nlast session: " in shown.out, "this session" in shown.out) == (True, False), shown
         rewrite(it.log, lambda entry: {**entry, "mac": "0" * 64} if entry.get("event") == "start" else entry)
         ran = it.run()
         assert (ran.code, ran.summary["deleted"], it.served.ledger.deleted, words in ran.err) == (0, 60, 0, True), ran

@@ -123,8 +123,8 @@ async def test_a_server_that_refuses_connections_is_tried_again(tmp_path: Path) 
         "run", "delete-users", export, "--host", server.url, "--confirm", 1, "--pool", "p", "--patience", "2s"
     )
     assert ran.code == 4
-    assert "sign-in: no response for " in ran.err
-    assert "(no connection: Connection refused), and the next attempt in " in ran.err
+    assert "sign-in: no token for " in ran.err
+    assert " s: no connection: Connection refused. The next attempt in " in ran.err
     assert "is beyond the patience of 2 s (--patience). Check --host, or run again later" in ran.err
 
 

@@ -422,7 +422,7 @@ def test_a_log_that_has_grown_is_verified_anew(tmp_path: Path) -> None:
         assert it.run().code == 0
         done = verify(it)
         assert (done.code, done.found()) == (0, (2_000, 0, 0)), done
-        assert "starts over" in done.err
+        assert "This verification starts over: the log of the run has grown since." in done.err
         assert Path(f"{state_of(it)}.old-1").exists()
 
 
@@ -448,7 +448,7 @@ def test_findings_of_another_prove_nothing(tmp_path: Path) -> None:
         done = verify(it)
         assert (done.code, done.found()) == (1, (0, 100, 0)), done
         assert it.served.ledger.by_path[LOOKUP_PATH] > looked
-        assert f"the earlier findings are kept in {state_of(it)}.old-1" in done.err
+        assert f"its findings are not this user's. The earlier findings are kept in {state_of(it)}.old-1" in done.err
         assert verify(it).summary["requests"] == 0, "those are this user's"
         assert verify(it, env={**KEYS, "XDG_STATE_HOME": str(tmp_path / "other")}).found() == (0, 100, 0)
         assert Path(f"{state_of(it)}.old-2").exists()

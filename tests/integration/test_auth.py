@@ -489,7 +489,7 @@ async def test_an_outage_beyond_the_patience_halts() -> None:
     script = Script(granted(), LOST)
     signing = sign(script, patience_s=60)
     await signing()
-    with pytest.raises(Halted, match=r"no response for 52 s .*Connection refused.* beyond the patience of 60 s"):
+    with pytest.raises(Halted, match=r"no token for 52 s: .*Connection refused.* beyond the patience of 60 s"):
         await signing()
     assert now() < 60
 

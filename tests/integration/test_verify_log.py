@@ -42,7 +42,10 @@ WHOLE = b"".join(LINES)
 
 
 def opened(path: Path, *, again: bool = False, **pinned: Any) -> tuple[LogWriter[Findings], Path | None]:
-    return open_findings_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again, key=KEY)
+    """Also where an earlier one is now."""
+    log, earlier = open_findings_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again, key=KEY)
+    assert earlier is None or [*earlier.differs] == [*pinned]
+    return log, None if earlier is None else earlier.path
 
 
 def known(log: LogWriter[Findings]) -> set[int]:

@@ -96,7 +96,7 @@ def test_a_command_is_printed_without_what_belongs_to_one_machine(
     assert f"\n  bulkdel run j x --rate 5 --run {tmp_path}\n" in out
     rest = out.replace("--host evil", "").replace("--backup-to evil", "")
     assert "evil" not in rest.replace(shlex.quote(HOSTILE), "").replace("sh -c evil", "")
-    (left_out,) = (line for line in out.splitlines() if line.startswith("Only the log "))
+    (left_out,) = (line for line in out.splitlines() if line.startswith("The command lacks what only the log "))
     assert left_out.partition("Add what is meant: ")[2].replace(" evil", "").split(", ") == [
         "BULKDEL_HTTP__AUTH__TOKEN_ENV",
         *(other for other in others if other != "--as-confirmed"),  # a later session decides it anew

@@ -98,8 +98,8 @@ def without_log(folder: Path) -> None:
 def test_the_manifest_of_an_unpacked_run_has_its_command_and_the_host_is_typed(tmp_path: Path) -> None:
     unpacked(tmp_path)
     command = "bulkdel run delete-users users.jsonl --run run --config c.toml --rate 5"
-    lacks = f"Only the log of the run names these. Add what is meant: --host {HOST}"
-    assert told(tmp_path) == f"To go on, in {tmp_path}:\n  {command}\n{lacks}"
+    lacks = "The command lacks what only the log of the run names. Add what is meant: "
+    assert told(tmp_path) == f"To go on, in {tmp_path}:\n  {command}\n{lacks}--host {HOST}"
 
 
 @mutant(

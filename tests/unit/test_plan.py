@@ -262,7 +262,7 @@ def test_the_plan_on_the_page_has_no_id_no_text_of_a_row_and_no_folder(stack: Ex
     for private in (IDS[0], "ann@x", str(tmp_path)):
         assert (private in told, private in text) == (True, False), text
     assert dict(seen)["export"] == "my users.csv (CSV, field 'id' (found by its name; --id-field names another))"
-    assert dict(seen)["backup"] == "FILE"
+    assert dict(seen)["backup"] == "FILE; --backup-memberships keeps groups and roles too"
     for expected in ("1 id to keep in vips.csv", "1 row: not of the form of its id type", "3 of 4 looked up exist"):
         assert expected in text
     assert not {"run", "key"} & {name for name, _ in seen}

@@ -64,7 +64,7 @@ def test_no_name_becomes_a_link_or_a_heading() -> None:
         ),
         (
             {},
-            ["the key: goes to `https://api.example.com`, which is not the host of delete-users: only this file names"],
+            ["the key: goes to `https://api.example.com`, which is not the usual host of delete-users: look whether"],
         ),
         ({"host": "https://api.genauth.ai"}, []),
         (

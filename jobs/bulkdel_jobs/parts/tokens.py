@@ -147,9 +147,8 @@ class SignIn:
             waited_s = self.clock() - began - (self.rate_limiter.held_s - held_s)  # a hold is not the server's silence
             if waited_s + wait_s > self.patience_s:
                 raise Halted(
-                    f"sign-in: no response for {waited_s:.0f} s ({_reason(decision)}), and the next attempt in "
-                    f"{wait_s:.0f} s is beyond the patience of {self.patience_s:.0f} s (--patience). Check --host, or "
-                    "run again later"
+                    f"sign-in: no token for {waited_s:.0f} s: {_reason(decision)}. The next attempt in {wait_s:.0f} s "
+                    f"is beyond the patience of {self.patience_s:.0f} s (--patience). Check --host, or run again later"
                 )
             if decision.next_step is NextStep.THROTTLED:
                 self.rate_limiter.pause(wait_s)  # all requests; the next acquire waits for it

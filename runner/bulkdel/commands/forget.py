@@ -131,13 +131,14 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
         new = f"{counted(run.made, 'new id')} of restored accounts, " if run.made else ""
         ids = f"{counted(run.ids, 'refused or unknown id')} with the API's message, " if run.ids else ""
         result(f"  stays   {log_place(run.place).log}, the log; it has {new}{ids}the names of user and machine")
-        copies = {Path(name).name for name, _ in run.progress.backups}
-        if any(file.path.name in copies for file in _removable(run)):
-            result("Without the backup, nothing that this run has done can be restored any more.")
     result(
         "A removed file is no longer in its folder. Its blocks on the disk are not overwritten, and copies elsewhere "
         "stay: reports of `results --out`, snapshots, backups of the machine."
     )
+    for run in runs:
+        copies = {Path(name).name for name, _ in run.progress.backups}
+        if any(file.path.name in copies for file in _removable(run)):
+            result(f"{run.place}: without the backup, nothing that this run has done can be restored any more.")
 
 
 def _refuse_wanted(runs: Sequence[RunFiles], line: CommandLine, *, abandon: bool) -> None:

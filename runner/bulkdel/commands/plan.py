@@ -99,7 +99,7 @@ def _show(found: RunPlan) -> None:
         result(f"This run is complete already: {status}")
         return
     elif found.pool is None:
-        result("Not signed in: without credentials neither the pool nor the ids could be checked.")
+        result(f"Not signed in, so neither the pool nor the ids were checked. To sign in: {found.target.key_hint}.")
     elif found.progress is not None:
         status = CommandLine("status", (str(found.run),))
         result(f"A run is there already, so `run` goes on with it: {status}")
@@ -123,9 +123,9 @@ class _Written:
         path, until = self.file.path, valid_until(self.file.values)
         return [
             f"Nothing was changed. The plan is in {path}, and is valid until {until}.",
-            "It holds no id: give it to the user who approves it. To read it:",
+            "It holds no id: give it to the person who approves it. To read it:",
             f"  {CommandLine('show', (str(path),))}",
-            "To run it, on any machine that has the export:",
+            "To run it, where the export and the exclude files are the same. It asks nothing more:",
             f"  {self.run}",
         ]
 

@@ -116,7 +116,8 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
         notices.planned(plan)
         status, steering = LiveStatus(opened, plan, wall=time.time), Steering(opened, plan)
         page.planned(plan, status, steering)
-        if plan.complete and plan.progress is not None and plan.progress.stop is not None:
+        already = plan.complete and plan.progress is not None and plan.progress.stop is not None
+        if already:
             how = run_otherwise(plan)
             text = "" if how is None else f" It was run {how}; what the log has of it is as in the plan given now."
             if not (plan.is_own or plan.arguments.settings.sandbox):
@@ -148,7 +149,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
         )
         status.end(ended)
         page.ended(steps := [*_next_steps(plan, ended)])
-        _print_end(plan, ended, steps)
+        _print_end(plan, ended, steps, which="last session" if already else "this session")
         return ended
 
 
@@ -169,6 +170,7 @@ async def _confirm(opened: Run, plan: RunPlan) -> None:
             host=approved.values["confirm_host"] if settings.confirm_host is None else settings.confirm_host,
             how=How.PLAN,
         )
+        say(f"Confirmed by {approved.path}, so nothing is asked.", "confirmed")
         return
     if settings.confirm is not None or settings.pool is not None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.OPTIONS)
@@ -177,6 +179,8 @@ async def _confirm(opened: Run, plan: RunPlan) -> None:
     if due is not None and undoes is not None and undoes.confirmed:
         await opened.confirm(ids=plan.ids, pool=plan.pool, host=word, how=How.RESTORE)
         return
+    if due is None and plan.progress is not None:
+        say(f"Confirmed on {plan.progress.confirmed_at}, so nothing is asked.", "confirmed")
     if due is None or sys.stdin is None or not sys.stdin.isatty():
         return  # `start` refuses a run that has to be confirmed
     check_sample(plan)
@@ -249,19 +253,22 @@ def _own_stores(plan: RunPlan, progress: Progress) -> list[str]:
     return begun if {*begun} <= named else []
 
 
-def print_summary(ended: Summary, *, as_json: bool) -> None:
-    """Print the summary of a run."""
+def print_summary(ended: Summary, *, as_json: bool, which: str = "this session") -> None:
+    """Print the summary of a run. which: the session whose requests it counts."""
     values = ended.to_json()
     if as_json:
         say_summary(json.dumps(values))  # ASCII only, so that any encoding of stdout has it
     else:
-        lines = (f"{ended.status}: {counted(ended.rows, 'row')}", *count_lines(ended.progress), *session_lines(values))
-        say_summary("\n".join(lines))
+        begin = f"{ended.status}: {counted(ended.rows, 'row')}"
+        say_summary("\n".join((begin, *count_lines(ended.progress), *session_lines(values, which))))
     say_values("run.ended", values)
 
 
-def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp]) -> None:
-    """Print the rows that the session could not settle, the summary, and the next commands."""
+def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp], *, which: str) -> None:
+    """Print the rows that the session could not settle, the summary, and the next commands.
+
+    which: as of `print_summary`.
+    """
     if unrecorded := {kind: count for kind, count in ended.session.unrecorded.items() if count}:
         lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
         text = f"Responses that could not be written to the log: {lost}. The next run looks these ids up first."
@@ -274,7 +281,7 @@ def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp]) -> None
         )
     if ended.session.unproven:
         say(_unproven_text(plan, ended.session.unproven), "rows_unproven")
-    print_summary(ended, as_json=plan.arguments.settings.json)
+    print_summary(ended, as_json=plan.arguments.settings.json, which=which)
     if ended.why:
         say(f"Stopped: {ended.why}", "stopped", level="warning")
     _print_next_commands(plan, ended, steps)

@@ -75,7 +75,7 @@ def shown_lines(plan: PlanFile, now: float) -> Iterator[str]:
     yield ""
     yield "## What the plan showed"
     yield ""
-    yield "No run compares these lines: they are texts of the file."
+    yield "Only to be read: they are texts of this file, and no run compares them."
     yield ""
     yield from _as_shown(values["shown"])
     yield ""
@@ -130,10 +130,8 @@ def _foreign_host(plan: PlanFile) -> Iterator[tuple[str, str]]:
     except UsageError:  # what it names is no host, or the job needs parameters
         own = False
     if not own:
-        text = (
-            f"goes to {_code(host)}, which is not the host of {_plain(job.name)}: only this file names it, unless your"
-        )
-        yield "the key", f"{text} config does too"
+        text = f"goes to {_code(host)}, which is not the usual host of {_plain(job.name)}: look whether it is"
+        yield "the key", f"{text} the right one"
 
 
 def _approved(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

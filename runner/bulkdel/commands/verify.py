@@ -53,6 +53,14 @@ from bulkdel.verify.findings import findings_path
 from bulkdel.verify.restored import Restored
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
 
+CHANGED = {
+    "run_id": "it was of another run",
+    "log_sha256": "the log of the run has grown since",
+    "host": "the host is another one",
+    "sample": "--sample is another one",
+}
+"""Why a verification does not go on, by the pinned value that differs."""
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyArguments:
@@ -182,11 +190,11 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
     key = make_key(arguments.environ)
     path, skipped = settings.state or findings_path(arguments.run), reopened.log_index.progress.skipped.rows
     place_of = partial(log_at, terms=Terms(patience_s=settings.patience))
-    log, aside = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key, place_of=place_of)
-    if aside is not None:
-        changed = "the log has grown since, host or sample have changed, or another user has written findings"
-        why = "as --again says" if settings.again else changed
-        say(f"This verification starts over ({why}); the earlier findings are kept in {aside}.")
+    log, earlier = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key, place_of=place_of)
+    if earlier is not None:
+        changed = [CHANGED[name] for name in earlier.differs if name in CHANGED]
+        why = "as --again says" if settings.again else " and ".join(changed) or "its findings are not this user's"
+        say(f"This verification starts over: {why}. The earlier findings are kept in {earlier.path}.")
     return log
 
 
@@ -287,6 +295,9 @@ def _print_what_next(
         }
         line_for = CommandLine("plan", (pinned["job"], str(still_there))).plus_variables(line.variables)
         plan = line_for.plus_parameters(parameters).plus_given(given)
+        for option, values in progress.guards.options.items():
+            plan = plan.plus(option, *values)
+        plan = plan.plus("--backup") if progress.backups else plan
         left_over = reopened.job.target_state.not_reached
         say(
             f"Those {left_over} are listed in {still_there}, which `run` takes as an export. The plan for them:\n"

@@ -68,6 +68,10 @@ class Confirmed:
         return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host, **ahead, **plan}
 
 
+CONFIRMED_BY = {"--confirm": "number", "--pool": "pool", "--confirm-host": "host"}
+"""What each option that confirms names."""
+
+
 def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | None, how: How, now: float) -> Confirmed:
     """Compare the given values with the plan.
 
@@ -90,7 +94,7 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
         host_too = f" on the protected host {word}" if word is not None else ""
         raise NotConfirmed(
-            f"not confirmed: {options} was given, but the plan has {counted(plan.ids, 'id')} in pool "
+            f"not confirmed: you gave {options}, and the plan has {counted(plan.ids, 'id')} in pool "
             f"{plan.pool}{host_too}. {plan.words.nothing}. {_how_to_confirm(plan, wanted, given)}"
         )
     _check_bytes(plan)
@@ -121,10 +125,12 @@ def _how_to_confirm(plan: RunPlan, wanted: Mapping[str, Any], given: Mapping[str
     if not other:
         return f"To confirm{of_all_ids(plan)}:\n  {plan.confirming_line}"
     if plan.arguments.approved is not None and plan.is_own:  # the command without them would be confirmed by the plan
-        return "Find out why. The plan confirms by itself; a value that is typed beside it has to be the plan's"
+        return "Find out why they differ. The plan confirms by itself; a value beside it has to be the plan's"
+    key = "; the key decides the pool" if "--pool" in other else ""
     return (
-        f"Find out why. Only if the plan is what you want{of_all_ids(plan)}, add {' and '.join(other)} as the plan has "
-        f"it to:\n  {plan.confirming_line.without(*other)}"
+        f"Find out why they differ{key}. Only if the plan is what you want{of_all_ids(plan)}, add "
+        f"{' and '.join(f'{name} with that {CONFIRMED_BY[name]}' for name in other)} to:\n"
+        f"  {plan.confirming_line.without(*other)}"
     )
 
 

@@ -22,8 +22,8 @@ def check_named_host(job: Job, options: TargetOptions, file: Path, line: Command
     if options.host is None or is_own_host(job, options):
         return
     raise UsageError(
-        f"{file}: names the host {shown_host(options.host)}, which is neither that of {job.name} nor in your config. "
-        f"Your key would go there. Nothing was sent. If this host is meant, type it for {TO_TYPE}:\n"
+        f"{file}: names the host {shown_host(options.host)}, which is neither the usual host of {job.name} nor in your "
+        f"config. Your key would go there. Nothing was sent. If this host is meant, type it for {TO_TYPE}:\n"
         f"  {line.plus('--host', TO_TYPE)}"
     )
 

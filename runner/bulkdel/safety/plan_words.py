@@ -203,7 +203,9 @@ def shards(plan: RunPlan) -> Lines:
 def backup(plan: RunPlan) -> Lines:
     """Where the records are copied to."""
     if (to := plan.arguments.backup) is not None:
-        yield "backup", str(to)
+        begins = plan.progress is None and plan.memberships is None  # afterwards there is nothing more to copy
+        without = begins and plan.arguments.job.memberships is not None
+        yield "backup", f"{to}{'; --backup-memberships keeps groups and roles too' if without else ''}"
     elif plan.has_look_ups and not plan.arguments.job.takes_records:  # a copy is what a look-up returns
         yield "backup", f"none; --backup keeps a copy of every {plan.words.noun}"
 

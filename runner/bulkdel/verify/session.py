@@ -12,7 +12,7 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,6 +65,17 @@ DRAIN_S = 0.0
 """A drain does not wait for the look-ups on the wire: they have no effect."""
 
 
+class Earlier(NamedTuple):
+    """An earlier verification that does not go on. path: where its log is now.
+
+    differs: the names of the pinned values that are others now. Without one, `again` was given, or another person may
+    have written it.
+    """
+
+    path: Path
+    differs: Sequence[str]
+
+
 def open_findings_log(
     path: Path,
     pinned: Mapping[str, Any],
@@ -75,7 +86,7 @@ def open_findings_log(
     key: bytes | None,
     how: HowWritten = PLAIN,
     place_of: Callable[[Path], LogPlace] = log_at,
-) -> tuple[LogWriter[Findings], Path | None]:
+) -> tuple[LogWriter[Findings], Earlier | None]:
     """Open the log of a verification: the one at `path`, or a new one.
 
     A new one when there is none, when it pins other values, or when one of its findings has no MAC by `key`: another
@@ -84,24 +95,25 @@ def open_findings_log(
     skipped: the skipped rows of the log that is verified. again: begin a new one in any case. how, place_of: as for
         the log of a run.
 
-    Also returns the path that an earlier log was moved to; it is never overwritten.
+    Also returns where an earlier log is now; it is never overwritten.
 
     Raises NotAcceptable for another file, or one that is damaged or in use; FileFailed when it cannot be written.
     """
     # With other pinned values the findings belong to another log, with other skipped rows.
     kind = findings_log(lambda header: skipped if header.pinned == pinned else PositionSet(), key)
-    aside = None
+    earlier = None
     if in_store(path) and not path.name.isdecimal():
         path = next_findings_path(path)
     elif not is_fresh(place_of(path), kind):
         log = LogWriter[Findings].resume(place_of(path), how, kind)
-        if log.progress.header.pinned == pinned and log.progress.proven and not again:
+        differs = [name for name, value in pinned.items() if log.progress.header.pinned.get(name) != value]
+        if not differs and log.progress.proven and not again:
             return log, None
         if in_store(path):
             log.close()
-            path, earlier = next_findings_path(path), path
+            path, before = next_findings_path(path), path
             begun, _ = open_findings_log(path, pinned, skipped, at=at, again=again, key=key, how=how, place_of=place_of)
-            return begun, earlier
+            return begun, Earlier(before, differs)
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
         try:
             path.rename(aside)
@@ -109,8 +121,9 @@ def open_findings_log(
             raise FileFailed(f"{path}: {error.strerror}. It could not be moved aside to {aside}.") from error
         finally:
             log.close()
+        earlier = Earlier(aside, differs)
     header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
-    return LogWriter[Findings].create(place_of(path), header, how=how, kind=kind), aside
+    return LogWriter[Findings].create(place_of(path), header, how=how, kind=kind), earlier
 
 
 def gone_rows(
