@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
-from bulkdel.checkpoint.reader import read_log
+from bulkdel.checkpoint.reader import SoundLog, read_log
 from bulkdel.checkpoint.under_way import holder
 from bulkdel.command_line import CommandLine, how_to_go_on_restoring, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
@@ -18,8 +19,11 @@ from bulkdel.core.log_entries import Annotation, Change, ChangedBy, Header
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.summary import FIGURES, count_lines, counts_of, state_of, summary_of
-from bulkdel.errors import NotAcceptable
+from bulkdel.core.target_state import GONE
+from bulkdel.core.verification import Counts
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import counted, printable, shown
+from bulkdel.job import load_job
 from bulkdel.live.ask import live_status
 from bulkdel.live.status_lines import now_lines
 from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
@@ -29,6 +33,7 @@ from bulkdel.parameters import by_option, options_of_run
 from bulkdel.place.finding import find_run
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
+from bulkdel.verify.findings import read_findings
 
 USER = ("user", "machine", "as")
 """Facts of a session's start entry that name its user. `as` is the name of --as."""
@@ -83,7 +88,7 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         return 0
     result_line(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     _print_run(progress)
-    for line in count_lines(progress):
+    for line in (*count_lines(progress), *_verified(path, log, environ)):
         result_line(line)
     for annotation in standing(progress.annotations):
         result_line(f"  {annotation.event:<10} {annotation_words(annotation)}")
@@ -105,6 +110,24 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         if noted.facts.get("only") and not noted.is_restored:
             result(how_to_go_on_restoring(noted, path, options_of_run(progress.header.pinned["job"])))
     return 0
+
+
+def _verified(run: Path, log: SoundLog, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield what the latest verification has found."""
+    findings, _ = read_findings(run, log.progress, read_key(environ))
+    if findings is None or findings.start is None:
+        return
+    pinned, state = findings.header.pinned, GONE
+    with suppress(UsageError):  # the job is not installed here
+        state = load_job(log.progress.header.pinned["job"]).target_state
+    counts = Counts.of(log.progress, findings, pinned.get("sample"))
+    found = f"{counts.gone:,} {state.reached}, {counts.still_there:,} {state.not_reached}"
+    notes = [] if findings.proven else ["not by this user"]
+    if pinned.get("log_sha256") != log.sha256:
+        notes.append("the log has grown since")
+    elif counts.could_not_tell:
+        notes.append(f"{counts.could_not_tell:,} could not tell")
+    yield f"  verified   {', '.join((found, *notes))}, at {(findings.stop or findings.start).at}"
 
 
 def plan_lines(progress: Progress) -> list[str]:

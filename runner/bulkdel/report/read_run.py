@@ -19,11 +19,11 @@ from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.core.verification import Findings
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.job import load_job
-from bulkdel.place.opening import log_at, log_place
+from bulkdel.place.opening import log_place
 from bulkdel.report import words
 from bulkdel.report.texts import TextCheck
 from bulkdel.report.timeline import Timeline
-from bulkdel.verify.findings import findings_log, findings_path, has_findings
+from bulkdel.verify.findings import read_findings
 
 CODES_MAX = 100
 """Different codes of refused rows that are listed; a server may invent one for each row."""
@@ -116,7 +116,7 @@ class ReadRun:
         progress = found.progress
         if progress is None:
             raise NotAcceptable(f"{found.fault or path}: there is nothing to report")
-        findings, readable = _findings(path, progress)
+        findings, readable = read_findings(path, progress)
         target_state, code_words = GONE, dict[str, Mapping[int, str]]()
         with suppress(UsageError):  # the job is not installed here
             job = load_job(progress.header.pinned["job"])
@@ -134,17 +134,3 @@ class ReadRun:
                 for entry in entries:
                     for each in entry.exceptions if isinstance(entry, Outcome) else ():
                         check.see(str(each.get(MADE, "")), is_id=True)
-
-
-def _findings(path: Path, progress: Progress) -> tuple[Findings | None, bool]:
-    """The verification beside the log, and whether it could be read. None when there is none of this run."""
-    state = findings_path(path)
-    if not has_findings(state):
-        return None, True
-    try:
-        with reading(log_at(state), findings_log(lambda _: progress.skipped.rows)) as reader:
-            findings = reader.replay()
-    except NotAcceptable:
-        return None, False
-    mine = findings.header.pinned.get("run_id") == progress.header.run_id
-    return (findings, True) if mine and findings.start is not None else (None, True)

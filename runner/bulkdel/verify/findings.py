@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bulkdel.checkpoint.reader import LogKind, is_fresh
+from bulkdel.checkpoint.reader import LogKind, is_fresh, reading
 from bulkdel.core.log_entries import VerifyHeader
+from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.verification import Findings
+from bulkdel.errors import NotAcceptable
 from bulkdel.place.opening import log_at
 from bulkdel.run_place import VERIFICATION
 from bulkdel.store_path import in_store
@@ -39,6 +41,20 @@ def next_findings_path(path: Path) -> Path:
     """The place of a new verification in a store. An earlier one is never overwritten."""
     number = int(path.name) + 1 if path.name.isdecimal() else 1
     return (path.parent if path.name.isdecimal() else path) / str(number)
+
+
+def read_findings(run: Path, progress: Progress, key: bytes | None = None) -> tuple[Findings | None, bool]:
+    """The verification of this run, None when there is none; and whether it could be read. key: of this user."""
+    path = findings_path(run)
+    if not has_findings(path):
+        return None, True
+    try:
+        with reading(log_at(path), findings_log(lambda _: progress.skipped.rows, key)) as reader:
+            findings = reader.replay()
+    except NotAcceptable:
+        return None, False
+    mine = findings.header.pinned.get("run_id") == progress.header.run_id
+    return (findings, True) if mine and findings.start is not None else (None, True)
 
 
 def findings_log(skipped: Callable[[VerifyHeader], PositionSet], key: bytes | None = None) -> LogKind[Findings]:
