@@ -346,6 +346,11 @@ MADE_ANEW = {
         ),
         (
             "exclude",
+            [{**KEEP, "id_type": "phone"}],
+            "exclude keep.csv: the plan has it with SHA-256 bb; it has another column, sheet or id type now",
+        ),
+        (
+            "exclude",
             [*VALUES["exclude"], {**KEEP, "path": "more.csv", "sha256": "cc"}],
             "exclude more.csv: the plan does not have it",
         ),

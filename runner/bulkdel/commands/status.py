@@ -99,9 +99,9 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     if pid is not None:
         return 0
     if progress.in_doubt.size:
-        were, them = ("was", "it") if progress.in_doubt.size == 1 else ("were", "them")
-        remaining = f"{progress.in_doubt.size:,} of the remaining {were} sent without a response"
-        result_line(f"  {remaining}" + (": not restored" if progress.undo else f": the next run looks {them} up"))
+        them = "it" if progress.in_doubt.size == 1 else "them"
+        remaining = f"{progress.in_doubt.size:,} of the remaining may have been sent: the log has no response"
+        result_line(f"  {remaining}" + ("; not restored" if progress.undo else f"; the next run looks {them} up"))
     if log.damaged_tail:
         result_line(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete or not (progress.undo is None or progress.undo.is_restored):

@@ -348,7 +348,10 @@ def _other_files(planned: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
     old, new = ({_identity(file): str(file.get("path")) for file in files} for files in (planned, now))
     for identity, name in old.items():
         if identity not in new:
-            changed = "was changed since" if name in new.values() else "is not given now"
+            now_as = {other for other, of in new.items() if of == name}
+            changed = "was changed since" if now_as else "is not given now"
+            if any(other[0] == identity[0] for other in now_as):
+                changed = "has another column, sheet or id type now"
             yield f"exclude {name}: the plan has it with SHA-256 {identity[0]}; it {changed}"
     for identity, name in new.items():
         if identity not in old and name not in old.values():
