@@ -76,7 +76,7 @@ def test_it_says_what_was_excluded(tmp_path: Path) -> None:
         sha256 = hashlib.sha256(kept.read_bytes()).hexdigest()
         assert f"excluded   the ids of {kept}, sha256 {sha256}" in audit_of(it.log).out
         found = [json.loads(line) for line in bulkdel("results", it.log, env={}).out.splitlines()]
-    assert found[0] == {"position": 0, "line": 1, "id": IDS[0], "outcome": "excluded"}
+    assert found[0] == {"position": 0, "line": 1, "id": IDS[0], "outcome": "excluded", "reason": "protected"}
     assert {row["outcome"] for row in found[1:]} == {"deleted"}
 
 

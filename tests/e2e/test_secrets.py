@@ -374,7 +374,7 @@ class Answered:
 
 CUT = {
     "sign-in-refused": Answered(says(TOKEN_PATH, 401, cut), 4, "sign-in refused: the server answered"),
-    "sign-in-500": Answered(says(TOKEN_PATH, 500, cut), 4, "sign-in: no response", QUICK),
+    "sign-in-500": Answered(says(TOKEN_PATH, 500, cut), 4, "sign-in: no token", QUICK),
     "402": Answered(says(DELETE_PATH, 402, cut), 4, "does not include this call"),
     "422-of-some": Answered(refusing(IDS[5:55:20], cut), 1, "refused"),
     "500": Answered(says(DELETE_PATH, 700, cut), 4, "the last failure: the server answered", QUICK),
@@ -384,7 +384,7 @@ CUT = {
 
 ANSWERS = {
     "sign-in-refused": Answered(says(TOKEN_PATH, 401), 4, "sign-in refused: the server answered"),
-    "sign-in-500": Answered(says(TOKEN_PATH, 500, status=500), 4, "sign-in: no response", QUICK),
+    "sign-in-500": Answered(says(TOKEN_PATH, 500, status=500), 4, "sign-in: no token", QUICK),
     "401-storm": Answered(says(DELETE_PATH, 401, after=3), 4, "accepts no token", ("--chunk-size", 5)),
     "402": Answered(says(DELETE_PATH, 402), 4, "does not include this call"),
     "403": Answered(says(DELETE_PATH, 403), 4, "no permission"),
@@ -403,7 +403,7 @@ ANSWERS = {
     ),
     "sample-403": Answered(says(LOOKUP_PATH, 403), 4, "looking up a sample of the ids failed"),
     "odd-records": Answered(both(odd_records, says(DELETE_PATH, 402)), 4, "looked up exist"),
-    "sign-in-503-of-a-gateway": Answered(raw(TOKEN_PATH, 503), 4, "sign-in: no response", QUICK),
+    "sign-in-503-of-a-gateway": Answered(raw(TOKEN_PATH, 503), 4, "sign-in: no token", QUICK),
     "403-later": Answered(says(DELETE_PATH, 403, after=1), 4, "were refused with one code", ("--concurrency", 1)),
     "429-too-long": Answered(raw(DELETE_PATH, 429, lambda _: {"retry-after": "9999"}), 4, "longer than --patience"),
     "501": Answered(says(DELETE_PATH, 501), 4, "does not support this call"),
@@ -475,7 +475,7 @@ BROKEN = {
     # The patience ends, or the attempts: then no look-up proves that all accounts are gone.
     "lost": Broken({Fault.RESET_AFTER: 1.0}, DELETIONS, "the last failure: ", ("--patience", "1s")),
     "short": Broken({Fault.SHORT_BODY: 1.0}, frozenset({LOOKUP_PATH}), "a sample of the ids failed (response"),
-    "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no response"),
+    "token-endpoint-down": Broken({Fault.RESET_BEFORE: 1.0}, frozenset({TOKEN_PATH}), "sign-in: no token"),
     "wrong-certificate": Broken(
         {Fault.WRONG_CERTIFICATE: 1.0},
         frozenset(),

@@ -27,7 +27,6 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from bulkdel.core.address import shown_address
 from bulkdel.core.decision import NoResponse, Request, Response, Setup, fault_of
 from bulkdel.core.retry import http_date_s
 from bulkdel.errors import UsageError
@@ -119,7 +118,7 @@ def check_host(url: str) -> str:
         # Not shown: there is a secret in it.
         raise UsageError("--host carries a user name or password: credentials come from the environment or a file")
     if base.raw_query_string or base.raw_fragment or "?" in url or "#" in url:
-        raise UsageError(f"--host {shown_address(url)!r} carries a query or fragment: give the base URL alone")
+        raise UsageError("--host carries a query or fragment: give the base URL alone")
     if base.scheme == "http" and not is_loopback(url):
         raise UsageError(f"--host {url!r} is not https: credentials would travel in the clear (http is for loopback)")
     normal = URL.build(scheme=base.scheme, host=host, port=None if base.is_default_port() else port, path=base.path)
