@@ -420,11 +420,11 @@ def test_a_log_that_has_grown_is_verified_anew(tmp_path: Path) -> None:
         done = verify(it)
         assert (done.code, done.found(), done.summary["not_claimed"]) == (0, (500, 0, 0), 1_500)
         assert it.run().code == 0
-        assert "  verified   500 gone, 0 still there, the log has grown since, at 2" in bulkdel("status", it.place).out
+        assert ": 500 gone, 0 still there; the log has grown since\n" in bulkdel("status", it.place).out
         done = verify(it)
         assert (done.code, done.found()) == (0, (2_000, 0, 0)), done
         assert "This verification starts over: the log of the run has grown since." in done.err
-        assert "\n  verified   2,000 gone, 0 still there, at 2" in bulkdel("status", it.place).out
+        assert ": 2,000 gone, 0 still there\n" in bulkdel("status", it.place).out
         assert Path(f"{state_of(it)}.old-1").exists()
 
 
@@ -448,7 +448,7 @@ def test_findings_of_another_prove_nothing(tmp_path: Path) -> None:
         state_of(it).write_bytes(b"".join(recorded.lines_of(forged)))
         looked = it.served.ledger.by_path[LOOKUP_PATH]
         told = bulkdel("status", it.place).out
-        assert "  verified   100 gone, 0 still there, not by this user, at 2" in told
+        assert ": 100 gone, 0 still there; not by this user\n" in told
         done = verify(it)
         assert (done.code, done.found()) == (1, (0, 100, 0)), done
         assert it.served.ledger.by_path[LOOKUP_PATH] > looked

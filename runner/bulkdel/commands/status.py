@@ -127,7 +127,8 @@ def _verified(run: Path, log: SoundLog, environ: Mapping[str, str]) -> Iterator[
         notes.append("the log has grown since")
     elif counts.could_not_tell:
         notes.append(f"{counts.could_not_tell:,} could not tell")
-    yield f"  verified   {', '.join((found, *notes))}, at {(findings.stop or findings.start).at}"
+    at = (findings.stop or findings.start).at
+    yield f"  verified   at {at}: {'; '.join((found, *notes))}"
 
 
 def plan_lines(progress: Progress) -> list[str]:
