@@ -283,8 +283,9 @@ def test_a_wrong_command_changes_nothing_and_says_why(folder: Path) -> None:
         ctl(it, "rate", 60)
         ended(it, process)
         assert changes(it) == [("rate", 60.0, "ctl")]
-    gone = bulkdel("ctl", it.log, "pause")
-    assert (gone.code, "no run is under way" in gone.err) == (3, True)
+    for words in ("pause", "pause\tnow"):  # blanks of every kind part the words
+        gone = bulkdel("ctl", it.log, words)
+        assert (gone.code, "no run is under way" in gone.err) == (3, True)
     assert bulkdel("ctl", folder / "other.jsonl", "pause").code == 3
     assert not list(folder.rglob("*.sock"))
 

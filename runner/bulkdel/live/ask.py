@@ -22,14 +22,9 @@ from bulkdel.live.socket_path import folders, id_of_batch, in_folder, is_socket_
 from bulkdel.place.opening import log_place
 from bulkdel.store_path import StorePath, in_store
 
-COMMANDS = {
-    **{name: name for name in ("status", "pause", "resume")},
-    "rate": "rate N",
-    "concurrency": "concurrency N",
-    "until": "until 18:00",
-    "stop": "stop",
-}
-"""What a run can be asked, each as it is written."""
+_USAGES = ("status", "pause", "resume", "rate N", "concurrency N", "until 18:00", "stop")
+COMMANDS = {usage.split()[0]: usage for usage in _USAGES}
+"""What a run can be asked: by its name, as it is written."""
 
 ANSWER_S = 10.0
 """Without an answer for so long, the run cannot be reached."""
@@ -65,7 +60,7 @@ def ask(run: Path, command: str, environ: Mapping[str, str]) -> Mapping[str, Any
 
 def no_command(text: str) -> str:
     """Why a text is no command of a run; empty for one."""
-    name = text.strip().partition(" ")[0]
+    name = next(iter(text.split()), "")
     if name.casefold() in COMMANDS:
         return ""
     return f"{name[:20]!r} is no command.{did_you_mean(name, COMMANDS)} The commands are {', '.join(COMMANDS.values())}"
