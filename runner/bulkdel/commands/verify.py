@@ -55,11 +55,12 @@ from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_lo
 
 CHANGED = {
     "run_id": "it was of another run",
+    "pool": "the pool is another one",
     "log_sha256": "the log of the run has grown since",
     "host": "the host is another one",
     "sample": "--sample is another one",
 }
-"""Why a verification does not go on, by the pinned value that differs."""
+"""Why a verification does not go on, by the pinned value that differs. Another run has another log, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,8 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
     place_of = partial(log_at, terms=Terms(patience_s=settings.patience))
     log, earlier = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key, place_of=place_of)
     if earlier is not None:
-        changed = [CHANGED[name] for name in earlier.differs if name in CHANGED]
-        why = "as --again says" if settings.again else " and ".join(changed) or "its findings are not this user's"
+        changed = CHANGED[earlier.differs[0]] if earlier.differs else "its findings are not this user's"
+        why = "as --again says" if settings.again else changed
         say(f"This verification starts over: {why}. The earlier findings are kept in {earlier.path}.")
     return log
 
