@@ -57,7 +57,7 @@ def _empty_place(folder: Path | None) -> Path:
     """The folder, made where it is not there; None: a temporary one. Raises UsageError."""
     try:
         place = Path(folder or tempfile.mkdtemp(prefix="bulkdel-demo-")).absolute()
-        if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise UsageError(f"--dir {folder}: is not an empty directory; name one, or a new one")
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:

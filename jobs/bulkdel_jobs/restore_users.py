@@ -100,7 +100,7 @@ class RestoreUsers(GenAuthJob):
             ("passwords", PASSWORDS[parameters.passwords][1]),
             ("mails", "the API is asked to send none"),
             ("uncertain", f"whether a user without any of {keys} was created, when no response came"),
-            ("is refused", f"a row whose {keys.replace(', ', ' or ')} another user has now; that user stays as it is"),
+            ("is refused", f"a row whose {' or '.join(KEYS.values())} another user has now; that user stays as it is"),
         ]
 
     def reductions(self, record: Record) -> Sequence[Reduction]:

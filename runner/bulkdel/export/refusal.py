@@ -200,6 +200,8 @@ def without_a_way(error: ExportRefused) -> str:
     """What is left to do where most rows are bad, and no column, id type or encoding lets the file be read."""
     shapeless = sum(group.count for group in error.bad if group.first.why.why is Why.SHAPE)
     if shapeless * 2 > error.rows:
-        hint = "Do the ids have another shape (a private deployment)? Then give it with --id-pattern. Otherwise correct"
-        return f"{hint} the file."
+        return (
+            "Do the ids have another shape (a private deployment)? Then give it with --id-pattern. "
+            "Otherwise correct the file."
+        )
     return "Correct the file." if error.bad and not error.usable else ""
