@@ -8,19 +8,22 @@ import itertools
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from string import ascii_letters
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import pytest
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus, connect
 from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
 from bulkdel.http.page_reader import PAGES_MAX
 from bulkdel.job import Account
+from bulkdel.safety.exclude_look_up import look_up_excluded
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials
@@ -30,7 +33,7 @@ from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.sandbox import LOOKUP_PATH, SANDBOX_KEY_ID, SANDBOX_KEY_SECRET, Pool, Sandbox, Switches, serve
 from tests.mutants import mutant
 from tests.rawserver import Peer, RawServer, ReceivedRequest, answer
-from tests.syntax import negate, swap
+from tests.syntax import before, negate, swap
 
 CALLS = DeleteUsers().calls(None)
 
@@ -545,16 +548,28 @@ class Page(NamedTuple):
     status: int = 200
 
 
+@dataclass
+class Held:
+    """A response that waits until it may be sent. It is what the server knew when it was asked."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 THREE = {"": Page("ab", "2"), "2": Page("cd", "3"), "3": Page("e")}
 
 
 @contextlib.asynccontextmanager
 async def in_pages(
-    page: Callable[[str], Page], *, listed: Callable[[str], Page] = lambda _: Page()
+    page: Callable[[str], Page],
+    *,
+    listed: Callable[[str], Page] = lambda _: Page(),
+    held: Mapping[str, Held] | None = None,
 ) -> AsyncIterator[tuple[AccountLookup, list[tuple[str, str]]]]:
     """A look-up in a server with pages, by their name ("" is the first), and a growing list of (ids, page) asked for.
 
     page: what it answers to a look-up, which shows those of the ids that are asked for. listed: to a list call.
+    held: responses that wait, by the ids that are asked for, or `list`.
     """
     asked: list[tuple[str, str]] = []
 
@@ -573,6 +588,9 @@ async def in_pages(
                 users = [{"userId": id_} for id_ in one.ids if id_ in ids or path == LIST_PATH]
                 page_of = {"totalCount": len(users), "list": users}
                 told = {"data": users if path == LOOKUP_PATH else page_of, "next": one.following}
+                if held is not None and (waits := held.get(asked[-1][0])) is not None:
+                    waits.asked.set()
+                    await waits.may_go.wait()
             await peer.send(answer(json.dumps({"statusCode": one.status, **told}).encode()))
 
     async with RawServer(script).running() as server:
@@ -734,6 +752,79 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
         lost.append(True)
         assert await lookup.prove_since(math.inf, WorkerStatus()) is not lists
         assert (lookup.lists, lookup.lost) == (lists, lists)
+
+
+@mutant(
+    "a control that has failed counts for what was looked up before it",
+    "AccountLookup.prove_since",
+    swap("self.proven, self.lost = False, True", "self.proven, self.lost, self._shown_at = False, True, began"),
+)
+@mutant(
+    "a second control that fails makes the run forget that look-ups found accounts",
+    "AccountLookup.prove",
+    swap("self.lost or (not passes and self._proven_before)", "not passes and self._proven_before"),
+)
+async def test_a_slow_look_up_from_before_shows_nothing_of_later_ones() -> None:
+    """The key goes blind while look-ups are on the way. Those that began before still find their accounts."""
+    blind: list[bool] = []
+    slow = Held()
+    async with in_pages(lambda _: Page("" if blind else "abc"), listed=lambda _: Page("c"), held={"b": slow}) as (
+        lookup,
+        _,
+    ):
+        assert await lookup.find("a", WorkerStatus())
+        on_the_way = asyncio.create_task(lookup.find("b", WorkerStatus()))
+        await slow.asked.wait()
+        blind.append(True)
+        since = lookup._client.clock()  # noqa: SLF001
+        assert not await lookup.prove_since(since, WorkerStatus())
+        assert not await lookup.prove(WorkerStatus())
+        assert lookup.lost
+        slow.may_go.set()
+        assert await on_the_way
+        assert not await lookup.prove_since(since, WorkerStatus())
+        assert lookup.lost
+
+
+@mutant(
+    "what waits for a control believes any look-up that was answered meanwhile",
+    "AccountLookup.prove_since",
+    before("await self.prove(worker)", "if not self.proven:\n    return await self.prove(worker)"),
+)
+async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginning() -> None:
+    """Nothing was found before. An empty response waits for a control, and an older look-up finds its account."""
+    blind: list[bool] = []
+    slow, listing = Held(), Held()
+    async with in_pages(
+        lambda _: Page("" if blind else "bc"), listed=lambda _: Page("c"), held={"b": slow, "list": listing}
+    ) as (lookup, _):
+        on_the_way = asyncio.create_task(lookup.find("b", WorkerStatus()))
+        await slow.asked.wait()
+        blind.append(True)
+        since = lookup._client.clock()  # noqa: SLF001
+        waiting = asyncio.create_task(lookup.prove_since(since, WorkerStatus()))
+        await listing.asked.wait()
+        slow.may_go.set()
+        assert await on_the_way
+        listing.may_go.set()
+        assert not await waiting
+        assert lookup.lost
+
+
+@mutant(
+    "look-ups for an exclude file that go blind on the way are believed",
+    "look_up_excluded",
+    swap("lookup.prove_since(client.clock(), WorkerStatus())", "lookup.prove(WorkerStatus())"),
+)
+async def test_an_exclude_file_is_not_looked_up_half() -> None:
+    """The first 50 accounts are found. Then the key goes blind, and the other two would not be protected."""
+    found = iter([ascii_letters])
+    async with in_pages(lambda _: Page(next(found, "")), listed=lambda _: Page("a")) as (lookup, _):
+        client, look_ups = lookup._client, lookup._look_ups  # noqa: SLF001
+        with pytest.raises(Halted, match="find no account at all"):
+            await look_up_excluded(
+                client, lambda _: look_ups, {"user_id": ascii_letters}, IdSet(ID_TYPES["user_id"]), lambda: 0.0
+            )
 
 
 @mutant(

@@ -62,7 +62,7 @@ class AccountLookup:
 
     possible: whether the job has look-ups. If not, nothing is sent, and each id is left unproven.
     proven: whether an empty response counts now: a look-up has found an account, and no control has failed since.
-    lost: whether look-ups found accounts before, in this run, and now find none of those that the API lists.
+    lost: whether look-ups found accounts before, in this run, and a control found none. True until a look-up finds one.
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
     answered: whether the latest control has got its responses; false while there was none.
@@ -101,7 +101,7 @@ class AccountLookup:
         self._control = asyncio.Lock()
         self._controls_left = CONTROL_TRIES
         self._exhausted = not self.possible
-        self._found_at = self._checked_at = self._empty_at = float("-inf")
+        self._shown_at = self._empty_at = float("-inf")
         self._states_seen = self.possible and self._look_ups.state_control() is None
         self._state_tries_left = CONTROL_TRIES
         self._with_comma: list[str] = []
@@ -233,7 +233,7 @@ class AccountLookup:
             if not self.proven and self._controls_left:
                 passes = await self._control_passes_in_time(worker)
                 self._controls_left -= not (self._creates and self.none_listed)
-                self.lost = not passes and self._proven_before
+                self.lost = self.lost or (not passes and self._proven_before)
             self._exhausted = not self._controls_left
         return self.proven
 
@@ -241,21 +241,22 @@ class AccountLookup:
         """Check that an empty response at `since` could have held an account.
 
         Look-ups that found accounts before may find none any more (a permission taken away, a broken index). So a
-        look-up that began later has to find an account: any look-up, or one control for all that wait for it.
+        look-up that began later has to find an account: any look-up, or one control for all that wait for it. One that
+        began earlier does not count, whenever its response arrives.
 
         The pool may be empty by now. So where no account is listed, and all accounts of the sample are gone by outcomes
         of this run, the earlier proof stays. If this key was never allowed to list accounts, `uncontrolled` says that
         there is no proof. If it has listed accounts before and may not any more, the check fails: the key has lost the
         right to list, and perhaps the right to look up.
         """
-        if not self.proven:
-            return await self.prove(worker)
+        await self.prove(worker)
         async with self._control:
-            if max(self._found_at, self._checked_at) < since:
+            if self.proven and self._shown_at < since:
                 began = self._client.clock()
-                self.proven = await self._control_passes(worker) or await self._control_passes_while_paused(worker)
-                self._checked_at = began
-                self.lost = not self.proven
+                if await self._control_passes(worker) or await self._control_passes_while_paused(worker):
+                    self._shown_at = max(self._shown_at, began)  # also when no account is left to be found
+                else:
+                    self.proven, self.lost = False, True
         return self.proven
 
     async def check_control(self, worker: WorkerStatus) -> bool:
@@ -493,7 +494,7 @@ class AccountLookup:
         return result
 
     def _note_found(self, began: float) -> None:
-        self.proven, self.lost, self._found_at = True, False, max(self._found_at, began)
+        self.proven, self.lost, self._shown_at = True, False, max(self._shown_at, began)
         self.uncontrolled = False
 
     async def _find_keys(

@@ -74,7 +74,7 @@ async def look_up_excluded(
                 accounts += 1
                 without += not own
             not_found += [id_ for id_ in some if id_ not in found.accounts]
-        if not_found and not await lookup.prove(WorkerStatus()):
+        if not_found and not await lookup.prove_since(client.clock(), WorkerStatus()):
             raise _halted(id_type, "find no account at all, also none that the API lists, or it lists none")
     if accounts and not ids:
         raise Halted(
