@@ -195,8 +195,8 @@ class Things:
     def auth(self, transport: Any, rate_limiter: Any, **_: Any) -> Any:
         return self.job.token(transport.send)
 
-    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps | None:
-        made: LookUps | None = self.job.look_ups()
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
+        made: LookUps = self.job.look_ups()
         return made
 
     def action(self, id_type: IdType) -> Any:
@@ -204,7 +204,7 @@ class Things:
 
 
 class Right(Job):
-    contract = 2
+    contract = 3
     name = "right"
     summary = "delete things"
     chunk_max = TAKES

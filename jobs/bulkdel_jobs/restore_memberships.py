@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +16,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response, Verdict
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Record, Records
 from bulkdel.core.target_state import TargetState
-from bulkdel.job import Account, GroupOrRole
+from bulkdel.job import Account, GroupOrRole, HasStates
 from bulkdel_jobs.genauth.endpoints import DEFAULT_NAMESPACE, IDS_MAX, LookUpsOfNoUser, checked_ids, post
 from bulkdel_jobs.genauth.genauth_job import GenAuthJob, JobCalls, outcome_words
 from bulkdel_jobs.genauth.groups_and_roles import (
@@ -91,7 +90,7 @@ class PutBack:
     read = staticmethod(read_success)  # an unknown user, group or role: a look-up tells which
 
 
-class MembershipLookUps(LookUpsOfNoUser):
+class MembershipLookUps(LookUpsOfNoUser, HasStates):
     """Look-ups of memberships: `bulkdel.job.LookUps`.
 
     One request asks for a group or a role. A membership of one that does not exist is absent. Then one request for each
@@ -134,9 +133,12 @@ class MembershipLookUps(LookUpsOfNoUser):
         """The request for the groups or the roles of the user."""
         return [list_of_user(*membership_of(account.raw["id"]))]
 
-    def state_reader(self, account: Account) -> Callable[[Response], Decision]:
-        """Read whether the group or the role is in the list of the user."""
-        return partial(_read_listed_in, membership_of(account.raw["id"]).of)
+    def read_state(self, response: Response, account: Account) -> Decision:
+        """Read whether the group or the role is in the list of the user. ABSENT: there is no such user."""
+        decision = read_whether_listed([membership_of(account.raw["id"]).of], response)
+        if decision.next_step is NextStep.LOOK_UP and dict(decision.detail.extra).get(API_CODE) == USER_NOT_FOUND:
+            return decision._replace(next_step=NextStep.SETTLED, data=Verdict.ABSENT)
+        return decision
 
     def control(self) -> Request:
         """List one page of groups."""
@@ -155,14 +157,6 @@ def _request_for(of: GroupOrRole) -> Request:
     if of.kind == "group":
         return Request("GET", GROUP_PATH, (("code", of.code),))
     return Request("GET", ROLE_PATH, (("code", of.code), ("namespace", of.namespace or DEFAULT_NAMESPACE)))
-
-
-def _read_listed_in(of: GroupOrRole, response: Response) -> Decision:
-    """Decide as `read_whether_listed`, with ABSENT for a user that does not exist."""
-    decision = read_whether_listed([of], response)
-    if decision.next_step is NextStep.LOOK_UP and dict(decision.detail.extra).get(API_CODE) == USER_NOT_FOUND:
-        return decision._replace(next_step=NextStep.SETTLED, data=Verdict.ABSENT)
-    return decision
 
 
 def _times(record: Record) -> dict[str, Any]:

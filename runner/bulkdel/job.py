@@ -11,13 +11,14 @@ import linecache
 import os
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol
 
 from bulkdel.core.absence import IN_QUERY, Misread, marks_in_query, may_be_split
 from bulkdel.core.created_account import Keys
@@ -37,7 +38,7 @@ if TYPE_CHECKING:  # `--help` and `status` load jobs too, without the network st
 
 GROUP = "bulkdel.jobs"
 
-CONTRACT = 2
+CONTRACT = 3
 """The edition of this contract. It grows when a job has to be changed to work with a new version."""
 
 NEVER = float("-inf")
@@ -96,102 +97,55 @@ class Account:
         return (own, *self.also_facts, *[Facts()] * (len(self.also) - len(self.also_facts)))
 
 
-class LookUps(Protocol):
-    """The look-ups of the job. Holds nothing that could delete."""
+_ADDED = {"next_page": "Paged", "state_calls": "HasStates", "for_records": "FindsCreated", "keys_of": "ByKeys"}
+"""By a method of look-ups that not all of them have: the class that it comes from."""
 
+
+class LookUps(ABC):
+    """The look-ups of a job, whatever the API is. Holds nothing that could delete.
+
+    `Paged`, `HasStates`, `FindsCreated` and `ByKeys` add what some APIs and jobs have. `NoLookUps` is for an API that
+    has none.
+    """
+
+    possible = True
+    """Whether the API has look-ups."""
+
+    def __init_subclass__(cls) -> None:
+        """Raise TypeError for a method that would never be called, because its class is not inherited from."""
+        inherited = {base.__name__ for base in cls.__mro__}
+        for name, base in _ADDED.items():
+            if name in vars(cls) and base not in inherited:
+                raise TypeError(f"{cls.__qualname__} has {name}, and does not inherit from bulkdel.job.{base}")
+
+    @abstractmethod
     def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:
-        """The requests that look `ids` up, each with its ids, and none longer than the API takes."""
+        """The requests that look `ids` up, each with its ids, and none longer than the API takes.
 
+        An id that is in none of them is never proven absent.
+        """
+
+    @abstractmethod
     def read(self, response: Response) -> Decision:
         """Decide on a response: SETTLED with `data` = list of raw records, or what follows from a failure."""
 
-    @property
-    def fields(self) -> Mapping[str, str]:
-        """The API's names of the fields that the guards compare, by their names in `Account`.
-
-        `last_seen_at`, `created_at` and `status`. A guard whose field is not among them is refused.
-        """
-        return MappingProxyType({})
-
-    @property
-    def parts(self) -> Sequence[str]:
-        """The API's names of the parts that a record has only when it is asked for in full (--backup).
-
-        An API that does not know such a request leaves them out and reports no error.
-        """
-        return ()
-
-    def lacks_state(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - it has none, or always one, in most jobs
-        """Whether the record lacks the member with the state. Then the account is not in the target state."""
-        return False
-
-    @property
-    def splits_commas(self) -> bool:
-        """Whether a server may read an id with a comma as several ids: it may where a query can hold several."""
-        return True
-
-    @property
-    def misread(self) -> Misread:
-        """Why an id may exist although a look-up does not find it."""
-        return IN_QUERY
-
+    @abstractmethod
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         """Match raw records to ids by the id type's rule: (accounts by id as asked, records that matched none)."""
 
-    def ids_of(self, record: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 - a job without an undo needs none
-        """The ids of the id type that a raw record has, in full: by them a restore finds the record in a backup."""
-        return ()
-
-    def says_ids(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the ids of most records are what was asked
-        """Whether a raw record lists its ids of the id type; the list may be empty. If not, no guard can compare it."""
-        return True
-
-    def for_records(self, records: Records, *, one_key: bool = False) -> LookUps:  # noqa: ARG002 - an id says it
-        """The look-ups of these records, for a job whose rows are whole records: their payloads say what to ask for.
-
-        one_key: ask for one key of each record: enough to find the account that was created from it.
-
-        They are asked for the ids of these records only. `match` gives each record the account that has one of its
-        keys. It takes the list that a creation returns, too.
-        """
-        return self
-
-    def may_split(self, id_: str) -> bool:
-        """Whether a server may take this id in a look-up for several ids, so that an empty response is no proof."""
-        return self.splits_commas and may_be_split(id_)
-
-    def marks(self, id_: str) -> frozenset[str]:
-        """The characters of an id that a server may read otherwise in a look-up. By default the id is in the query.
-
-        When a look-up does not find such an id, the id may exist all the same, until look-ups find accounts whose ids
-        have the same characters.
-        """
-        return marks_in_query(id_)
-
-    def by_kind(
-        self,
-        ids: Sequence[str],  # noqa: ARG002 - only records have keys
-    ) -> Iterable[tuple[LookUps, Mapping[str, str]]]:
-        """The keys by which these records are asked for: the look-ups of each kind, and the key of each record."""
-        return ()
-
-    def keys_of(self, id_: str) -> Collection[str]:  # noqa: ARG002 - only records have keys
-        """Texts of the keys of a record. Two records with a text in common may share a key: they are sent apart."""
-        return ()
-
-    def texts(self, ids: Sequence[str]) -> Sequence[str]:
-        """The texts by which these ids are asked for. They are left out of messages that are printed or kept."""
-        return ids
-
+    @abstractmethod
     def control(self) -> Request:
         """The request that lists some existing accounts: the positive control."""
 
+    @abstractmethod
     def read_control(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that a look-up must find."""
 
+    @abstractmethod
     def owner(self, user: str) -> Request:
         """The request for the account of the credentials; `user` is one of `Auth.users`."""
 
+    @abstractmethod
     def read_owner(self, response: Response) -> Decision:
         """Decide on its response: SETTLED with `data` = ids (of the id type) that mean that account.
 
@@ -213,30 +167,92 @@ class LookUps(Protocol):
         """
         return Decision(NextStep.HALT, reason="the job lists no administrators")
 
-    def next_page(self, request: Request, response: Response, found: int) -> Request | None:  # noqa: ARG002
-        """The request for the next page of a list; None after the last page, and where the API has no pages.
+    # What the records say
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The API's names of the fields that the guards compare, by their names in `Account`.
+
+        `last_seen_at`, `created_at` and `status`. A guard whose field is not among them is refused.
+        """
+        return MappingProxyType({})
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """The API's names of the parts that a record has only when it is asked for in full (--backup).
+
+        An API that does not know such a request leaves them out and reports no error.
+        """
+        return ()
+
+    def lacks_state(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - it has none, or always one, in most jobs
+        """Whether the record lacks the member with the state. Then the account is not in the target state."""
+        return False
+
+    def ids_of(self, record: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 - a job without an undo needs none
+        """The ids of the id type that a raw record has, in full: by them a restore finds the record in a backup."""
+        return ()
+
+    def says_ids(self, record: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the ids of most records are what was asked
+        """Whether a raw record lists its ids of the id type; the list may be empty. If not, no guard can compare it."""
+        return True
+
+    def texts(self, ids: Sequence[str]) -> Sequence[str]:
+        """The texts by which these ids are asked for. They are left out of messages that are printed or kept."""
+        return ids
+
+    # How a server may misread an id
+
+    @property
+    def misread(self) -> Misread:
+        """Why an id may exist although a look-up does not find it."""
+        return IN_QUERY
+
+    @property
+    def splits_commas(self) -> bool:
+        """Whether a server may read an id with a comma as several ids: it may where a query can hold several."""
+        return True
+
+    def may_split(self, id_: str) -> bool:
+        """Whether a server may take this id in a look-up for several ids, so that an empty response is no proof."""
+        return self.splits_commas and may_be_split(id_)
+
+    def marks(self, id_: str) -> frozenset[str]:
+        """The characters of an id that a server may read otherwise in a look-up. By default the id is in the query.
+
+        When a look-up does not find such an id, the id may exist all the same, until look-ups find accounts whose ids
+        have the same characters.
+        """
+        return marks_in_query(id_)
+
+
+class Paged(LookUps):
+    """Look-ups of an API that returns its lists in pages."""
+
+    @abstractmethod
+    def next_page(self, request: Request, response: Response, found: int) -> Request | None:
+        """The request for the next page of a list; None after the last page.
 
         Called after a SETTLED response to `request` with a list as `data`: a look-up, a control, an owner,
         administrators, a state control. The pages are joined. found: how many items this page and those before it had.
 
         Raises Halted when the response names a page that cannot be asked for: a list must not seem shorter than it is.
         """
-        return None
 
-    def state_calls(self, account: Account) -> Sequence[Request]:  # noqa: ARG002 - the record says it, in most jobs
+
+class HasStates(LookUps):
+    """Look-ups of an API whose records do not say whether an account is in the target state: another call does."""
+
+    @abstractmethod
+    def state_calls(self, account: Account) -> Sequence[Request]:
         """The requests that tell whether an account is in the target state, when its record does not."""
-        return ()
 
-    def read_state(self, response: Response) -> Decision:  # noqa: ARG002
-        """Decide on the response to one of them: SETTLED with `data` = whether it speaks for the target state."""
-        return Decision(NextStep.HALT, reason="the job does not read a state")
-
-    def state_reader(self, account: Account) -> Callable[[Response], Decision]:  # noqa: ARG002 - one, in most jobs
-        """The function that decides on the responses to the state calls of an account: `read_state`.
+    @abstractmethod
+    def read_state(self, response: Response, account: Account) -> Decision:
+        """Decide on the response to one of them: SETTLED with `data` = whether it speaks for the target state.
 
         `data` = `Verdict.ABSENT` says that the account does not exist.
         """
-        return self.read_state
 
     def state_control(self) -> Request | None:
         """The request that lists accounts which are not in the target state; None when the API has no such call.
@@ -249,6 +265,52 @@ class LookUps(Protocol):
     def read_state_control(self, response: Response) -> Decision:  # noqa: ARG002
         """Decide on its response: SETTLED with `data` = the accounts (`Account`), for `state_calls`."""
         return Decision(NextStep.HALT, reason="the job lists no accounts by their state")
+
+
+class FindsCreated(LookUps):
+    """Look-ups of a job that creates accounts: its rows are whole records, and each has keys."""
+
+    @abstractmethod
+    def for_records(self, records: Records, *, one_key: bool = False) -> ByKeys:
+        """The look-ups of these records: their payloads say what to ask for.
+
+        one_key: ask for one key of each record: enough to find the account that was created from it.
+        """
+
+
+class ByKeys(LookUps):
+    """Look-ups of some records by their keys. It is asked for the ids of these records only.
+
+    `match` gives each record the account that has one of its keys. It takes the list that a creation returns, too.
+    """
+
+    @abstractmethod
+    def by_kind(self, ids: Sequence[str]) -> Iterable[tuple[LookUps, Mapping[str, str]]]:
+        """The keys by which these records are asked for: the look-ups of each kind, and the key of each record."""
+
+    @abstractmethod
+    def keys_of(self, id_: str) -> Collection[str]:
+        """Texts of the keys of a record. Two records with a text in common may share a key: they are sent apart."""
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise AssertionError("the API has no look-ups")
+
+
+_NEVER_CALLED: Any = staticmethod(_refuse)
+
+
+class NoLookUps(LookUps):
+    """The look-ups of an API that has none: nothing is asked, no id is found, and none is proven absent."""
+
+    possible = False
+    splits_commas = False
+
+    def calls(self, ids: Sequence[str]) -> list[tuple[Sequence[str], Request]]:  # noqa: ARG002
+        """No request."""
+        return []
+
+    read = match = control = read_control = owner = read_owner = _NEVER_CALLED
 
 
 class GroupOrRole(NamedTuple):
@@ -415,8 +477,8 @@ class Target(Protocol):
         clock: seconds in which this process ran; patience_s is measured by it.
         """
 
-    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps | None:
-        """Make the look-ups; None when the API has none. full: with records as complete as it gives them (--backup)."""
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:
+        """Make the look-ups, or `NoLookUps`. full: with records as complete as the API gives them (--backup)."""
 
     def action(self, id_type: IdType) -> Action:
         """Make the action."""

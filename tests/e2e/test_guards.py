@@ -446,7 +446,7 @@ def test_an_own_user_that_is_no_text_halts(wrap: Callable[[str], Any], tmp_path:
 @mutant(
     "the run goes on although the look-up of the own user of the key failed",
     "_ids_of_owner",
-    swap("await lookup.owner(user, WorkerStatus())", "await lookup.owner(user, WorkerStatus()) or []"),
+    swap("await owner_of(lookup, user, WorkerStatus())", "await owner_of(lookup, user, WorkerStatus()) or []"),
 )
 @pytest.mark.parametrize(("refusal", "code"), [(None, 0), ("400", 4)])
 def test_a_user_of_the_key_without_a_known_email_is_not_called_protected(
@@ -541,7 +541,7 @@ def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> N
 
 @mutant(
     "an answer that was cut short is taken for whole",
-    "AccountLookup._complete",
+    "AccountReader._complete",
     swap("PAGE_MIN", "len(group)"),
     case="50",
 )

@@ -219,7 +219,7 @@ def test_a_protected_address_is_not_avoided_by_the_path(
 
 @mutant(
     "another session keeps another administrator",
-    "AccountLookup.administrator",
+    "administrator_of",
     swap("sorted(set(told))", "list(dict.fromkeys(told))"),
 )
 @mutant(
@@ -424,7 +424,7 @@ list_at = "users"
 @mutant(
     "the plan does not read the control",
     "_sampled",
-    negate("sample and not await lookup.check_control(WorkerStatus())"),
+    negate("sample and not await lookup.control.check(WorkerStatus())"),
 )
 def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) -> None:
     """What it would hide: that look-ups prove nothing, which only `verify` would notice, when every account is gone."""

@@ -389,8 +389,8 @@ def test_an_unknown_id_among_ids_with_a_comma(split: bool, tmp_path: Path) -> No
 
 @mutant(
     "a part of an id taken for the id",
-    "AccountLookup._find",
-    swap("self.splits(id_)", "may_be_split(id_[:0])"),
+    "AccountReader.find",
+    swap("account.certain or not splits(id_)", "True"),
 )
 def test_a_part_of_an_id_is_not_taken_for_it(tmp_path: Path) -> None:
     """`doe,j0` falls apart into `doe` and `j0`, which exist: neither is taken for the one that was meant."""

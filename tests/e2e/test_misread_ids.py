@@ -83,8 +83,8 @@ def test_an_account_that_a_proxy_hides_is_not_called_absent(case: str, tmp_path:
 
 @mutant(
     "no listed account shows that an id is read as it was sent",
-    "AccountLookup._look_up_marks",
-    swap("mark in self.marks(id_)", "mark in self.marks(id_[:0])"),
+    "MarkControl._look_up",
+    swap("mark in self._marks(id_)", "mark in self.marks(id_[:0])"),
     case="a slash",
 )
 @pytest.mark.parametrize("case", ODD)
@@ -100,7 +100,7 @@ def test_a_listed_account_with_the_same_characters_proves_the_path(case: str, tm
 
 @mutant(
     "where no account is left ids that may be misread remain",
-    "AccountLookup._look_up_marks",
+    "MarkControl._look_up",
     swap("dict.fromkeys(marks, began)", "dict.fromkeys((), began)"),
 )
 def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> No
 
 @mutant(
     "an empty list shows that no account can be misread although accounts are known to be there",
-    "AccountLookup._look_up_marks",
-    swap("not listed and self.shows and not self._known", "not listed"),
+    "MarkControl._look_up",
+    swap("not listed and self._control.shows and not self._control.known", "not listed"),
 )
 def test_a_list_that_is_always_empty_proves_nothing(tmp_path: Path) -> None:
     """A proxy hides the accounts with a slash, and the list never has an account."""
@@ -125,7 +125,7 @@ def test_a_list_that_is_always_empty_proves_nothing(tmp_path: Path) -> None:
 
 @mutant(
     "what a log says of look-ups shows how a server reads ids now",
-    "AccountLookup.__init__",
+    "MarkControl.__init__",
     swap("self._read_at: dict[str, float] = {}", 'self._read_at: dict[str, float] = {".": float("-inf")}'),
 )
 def test_a_verification_does_not_believe_what_look_ups_have_read_before(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_word_that_an_api_may_read_as_the_key_s_own_account_is_no_id(tmp_path:
 
 @mutant(
     "that a path was read once proves it for ever",
-    "AccountLookup._read_marks",
+    "MarkControl._read",
     swap("self._read_at.pop(mark, None)", "self._read_at.setdefault(mark, since)"),
 )
 def test_a_proxy_that_begins_to_hide_accounts_in_the_middle_of_a_run(tmp_path: Path) -> None:
@@ -219,13 +219,13 @@ class HidesInBetween(Forum):
 
 @mutant(
     "a look-up that is on the way meanwhile shows how an id is read",
-    "AccountLookup._misread",
-    swap("self._read_marks(unread, answered, worker)", "self._read_marks(unread, answered - 30, worker)"),
+    "MarkControl.misread",
+    swap("self._read(unread, answered, worker)", "self._read_marks(unread, answered - 30, worker)"),
     case="with others",
 )
 @mutant(
     "an id that the list has is absent where no other one has its marks",
-    "AccountLookup._look_up_marks",
+    "MarkControl._look_up",
     swap("controls[mark] or mark in listed_too", "controls[mark]"),
     case="alone",
 )

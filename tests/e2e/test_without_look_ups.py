@@ -83,7 +83,7 @@ class Api:
 
 
 class DeleteEach(Job):
-    contract = 2
+    contract = 3
     name, summary, chunk_max, config_table = "delete-each", "one id a request", 1, "each"
     words = OutcomeWords(names={"done": "deleted", "absent": "absent"})
     id_types, id_type_default = {"thing": IdType("thing")}, "thing"

@@ -381,7 +381,6 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         parts = Parts(
             client=world.client,
             lookup=lookup,
-            job_look_ups=None,
             job=DeleteUsers(),
             action=DeleteUsersBatch(id_type),
             log=checkpoint,

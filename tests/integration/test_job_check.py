@@ -25,7 +25,7 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.transport import is_loopback
-from bulkdel.job import GROUP, NEVER, Account
+from bulkdel.job import GROUP, NEVER, Account, HasStates, NoLookUps
 from bulkdel_jobs.commands import CheckOptions
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.kit import check_sign_in, lab
@@ -63,9 +63,9 @@ READS = ("read", "read_control", "read_owner", "read_state", "read_state_control
 def misreads(right: type, fault: str, decision: Decision = SETTLED) -> type:
     """The class, but it decides wrongly on this fault, and on no other response."""
 
-    def reading(name: str) -> Callable[[Any, Response], Decision]:
-        def read(self: Any, response: Response) -> Decision:
-            found: Decision = decision if met(fault, response) else getattr(super(wrong, self), name)(response)
+    def reading(name: str) -> Callable[..., Decision]:
+        def read(self: Any, response: Response, **more: Any) -> Decision:
+            found: Decision = decision if met(fault, response) else getattr(super(wrong, self), name)(response, **more)
             return found
 
         return read
@@ -210,7 +210,7 @@ class SaysReached(ThingLookUps):
         return {id_: Account(raw=account.raw, reached=True) for id_, account in accounts.items()}, strays
 
 
-class AsksForStates(ThingLookUps):
+class AsksForStates(ThingLookUps, HasStates):
     """Its records do not say that a thing is there: another request does."""
 
     def match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
@@ -220,7 +220,7 @@ class AsksForStates(ThingLookUps):
     def state_calls(self, account: Account) -> Sequence[Request]:
         return [Request("GET", "/things", (("id", account.raw["id"]),))]
 
-    def read_state(self, response: Response) -> Decision:
+    def read_state(self, response: Response, account: Account) -> Decision:
         decision = read_member(response, "things")
         return decision._replace(data=not decision.data) if decision.next_step is NextStep.SETTLED else decision
 
@@ -638,7 +638,7 @@ def test_parameters(check: Callable[..., Checked]) -> None:
 
 
 def test_a_job_without_look_ups(check: Callable[..., Checked]) -> None:
-    checked = check(job(look_ups=lambda: None))
+    checked = check(job(look_ups=NoLookUps))
     assert (checked.code, checked.wrong) == (0, set())
     assert checked.checks["look-up"]["ok"] is None
 

@@ -92,7 +92,7 @@ async def test_every_account_is_found_by_its_keys_however_few_a_response_holds(m
     async with in_sandbox(pool, look_up_max=most) as (lookup, sandbox):
         users = [pool.user(number) for number in range(50)]
         assert await found_by_keys(lookup, users) == [user["userId"] for user in users]
-        assert lookup.proven
+        assert lookup.control.proven
         for number in range(0, 50, 2):
             pool.delete(number)
         gone = [None if number % 2 == 0 else user["userId"] for number, user in enumerate(users)]
@@ -106,7 +106,7 @@ async def test_keys_that_are_free_cost_one_request_for_each_kind() -> None:
         assert await found_by_keys(lookup, users) == [None] * 40
     # And one by the ids of the users whose keys a server may misread: they may have never been gone.
     assert sandbox.ledger.by_path[LOOKUP_PATH] == 5
-    assert not lookup.proven
+    assert not lookup.control.proven
 
 
 @pytest.mark.parametrize("fault", ["403", "400", "404"])
@@ -130,11 +130,11 @@ async def test_a_lost_answer_is_asked_for_again() -> None:
 async def test_an_empty_pool_is_asked_for_a_control_until_it_has_an_account() -> None:
     async with in_sandbox(Pool()) as (lookup, sandbox):
         for _ in range(5):
-            assert not await lookup.prove(WorkerStatus())
-            assert (lookup.none_listed, lookup.lost) == (True, False)
+            assert not await lookup.control.prove(WorkerStatus())
+            assert (lookup.control.none_listed, lookup.control.lost) == (True, False)
         sandbox.pool.add_ids(["a"], "username")
-        assert await lookup.prove(WorkerStatus())
-        assert not lookup.none_listed
+        assert await lookup.control.prove(WorkerStatus())
+        assert not lookup.control.none_listed
     assert sandbox.ledger.by_path[LIST_PATH] == 6
 
 
@@ -412,7 +412,7 @@ def test_an_export_of_one_record_with_half_of_a_surrogate_pair_is_read(tmp_path:
 
 @mutant(
     "a pool whose users may not be listed counts as empty",
-    "AccountLookup._control_passes",
+    "PositiveControl._passes",
     swap("listed == [] and listed is not refused.items", "listed == [] or listed is refused.items"),
 )
 def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path:
 
 @mutant(
     "what was just created has to be found at once",
-    "AccountLookup._control_passes_in_time",
+    "PositiveControl._passes_in_time",
     swap("self._client.draining", "again"),
 )
 def test_into_an_empty_pool_users_are_created_although_look_ups_lag(tmp_path: Path) -> None:

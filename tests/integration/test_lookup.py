@@ -19,10 +19,13 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
+from bulkdel.http.account_reader import LookupResult
 from bulkdel.http.client import Client, WorkerStatus, connect
-from bulkdel.http.lookup import CONTROL_TRIES, CONTROLS_MAX, AccountLookup, LookupResult
+from bulkdel.http.lookup import AccountLookup
+from bulkdel.http.own_accounts import owner_of
 from bulkdel.http.page_reader import PAGES_MAX
-from bulkdel.job import Account
+from bulkdel.http.positive_control import CONTROL_TRIES, CONTROLS_MAX
+from bulkdel.job import Account, Paged
 from bulkdel.safety.exclude_look_up import look_up_excluded
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers
@@ -68,8 +71,8 @@ async def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
         assert set(found.accounts) == set(ids[:60])
         assert found.empty  # the response of the 3
         assert all(account.created_at is not None for account in found.accounts.values())
-        assert lookup.proven
-        assert await lookup.prove(WorkerStatus())
+        assert lookup.control.proven
+        assert await lookup.control.prove(WorkerStatus())
     assert sandbox.ledger.lookup_sizes == {50: 1, 3: 1, 13: 1}, "the first answer might have been cut short"
     assert LIST_PATH not in sandbox.ledger.by_path  # a look-up that has found an account needs no control
 
@@ -88,9 +91,9 @@ async def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
 async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     async with in_sandbox() as (lookup, _, sandbox):
         assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=True)
-        before = lookup.proven
-        assert await lookup.prove(WorkerStatus())
-        assert (before, lookup.proven) == (False, True)
+        before = lookup.control.proven
+        assert await lookup.control.prove(WorkerStatus())
+        assert (before, lookup.control.proven) == (False, True)
     assert sandbox.ledger.by_path[LIST_PATH] == 1
     assert sandbox.ledger.lookup_sizes == {3: 1, CONTROLS_MAX: 1}
 
@@ -108,7 +111,7 @@ async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> No
 )
 async def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
     async with in_sandbox(Pool.from_ids([id_], id_type), id_type) as (lookup, _, _sandbox):
-        assert await lookup.prove(WorkerStatus())
+        assert await lookup.control.prove(WorkerStatus())
         found = await lookup.find([id_], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == {id_}
@@ -116,8 +119,8 @@ async def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> No
 
 async def test_the_control_is_tried_a_few_times_in_all() -> None:
     async with in_sandbox(Pool()) as (lookup, _, sandbox):
-        assert await asyncio.gather(*(lookup.prove(WorkerStatus()) for _ in range(5))) == [False] * 5
-        assert not await lookup.prove(WorkerStatus())
+        assert await asyncio.gather(*(lookup.control.prove(WorkerStatus()) for _ in range(5))) == [False] * 5
+        assert not await lookup.control.prove(WorkerStatus())
     assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
     assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has no account to look up
 
@@ -127,7 +130,7 @@ async def test_a_refusal_is_no_answer_and_is_not_repeated(refusal: str) -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         sandbox.script(refusal, path=LOOKUP_PATH)
         assert await lookup.find(list(sandbox.pool.user_ids())[:60], WorkerStatus()) is None
-        assert not lookup.proven
+        assert not lookup.control.proven
         assert lookup.failed
         assert client.figures["retries"] == 0
     assert sandbox.ledger.by_path[LOOKUP_PATH] == 1
@@ -174,7 +177,7 @@ async def test_a_run_that_drains_looks_nothing_up() -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         client.drain()
         assert await lookup.find(ABSENT, WorkerStatus()) is None
-        assert not await lookup.prove(WorkerStatus())
+        assert not await lookup.control.prove(WorkerStatus())
         assert sandbox.ledger.requests == 0
 
 
@@ -237,13 +240,13 @@ async def test_a_record_that_matches_no_id_is_explained_by_asking_one_by_one() -
         found = await lookup.find(["bob", "Ann", "carl"], WorkerStatus())
         assert found is not None
         assert {id_: account.raw["username"] for id_, account in found.accounts.items()} == {"bob": "bob", "Ann": "ann"}
-        assert lookup.proven
+        assert lookup.control.proven
     assert asked == [["bob", "Ann", "carl"], ["bob"], ["Ann"], ["carl"]]
 
 
 @mutant(
     "the records of an id are taken for those of others in the same look-up",
-    "AccountLookup._find",
+    "AccountReader.find",
     swap("await self._one_by_one(group, worker)", "await self._one_by_one(list(open_ids), worker)"),
 )
 @pytest.mark.parametrize(("id_type", "field"), [("username", "username"), ("external_id", "externalId")])
@@ -292,14 +295,14 @@ async def test_asking_one_by_one_may_fail_too() -> None:
 )
 async def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], expected: list[list[str]]) -> None:
     async with in_odd_server({}, listed=listed) as (lookup, asked):
-        assert not await lookup.prove(WorkerStatus())
+        assert not await lookup.control.prove(WorkerStatus())
     assert asked == expected
 
 
 async def test_one_of_several_controls_suffices() -> None:
     listed = [{"username": "x"}, {"username": "y"}]  # x is deleted between the two calls
     async with in_odd_server({"y": {"username": "y"}}, listed=listed) as (lookup, asked):
-        assert await lookup.prove(WorkerStatus())
+        assert await lookup.control.prove(WorkerStatus())
     assert asked == [["x", "y"]]
 
 
@@ -310,7 +313,7 @@ async def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> N
     stranger = {"userId": "f" * 24, "username": "stranger"}
     async with in_odd_server({}, stranger=stranger, id_type=id_type) as (lookup, _):
         assert await lookup.find(ids, WorkerStatus()) is None
-        assert not await lookup.prove(WorkerStatus())
+        assert not await lookup.control.prove(WorkerStatus())
         assert "another account" in lookup.failed
 
 
@@ -325,7 +328,7 @@ async def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
         for _again in range(2):
             found = await lookup.find([*GONE, "plain"], WorkerStatus())
             assert found == LookupResult({}, empty=True)
-        assert lookup.proven
+        assert lookup.control.proven
         assert (await lookup.find(["plain"], WorkerStatus())) == LookupResult({}, empty=True)
     # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
     assert sandbox.ledger.lookup_sizes == {4: 2, 5: 2, 1: 1}
@@ -359,7 +362,7 @@ async def test_without_a_control_nothing_is_proven_and_it_is_not_sought_for_ever
 
 @mutant(
     "beside a control with a comma an id is read as in the response before",
-    "AccountLookup._find_with_control",
+    "CommaControl.settle",
     swap("unread.difference(missing) | again.unread.intersection(missing)", "unread.difference(missing)"),
 )
 async def test_beside_a_control_with_a_comma_the_other_characters_need_a_control_too() -> None:
@@ -392,9 +395,9 @@ async def test_more_than_fit_into_the_request_with_the_control() -> None:
 
 @mutant(
     "a control in a response that was cut short proves what the next one lacks",
-    "AccountLookup._complete",
+    "AccountReader._complete",
     swap(
-        "more._replace(accounts={**accounts, **more.accounts})",
+        "more._replace(accounts={**accounts, **more.accounts}, empty=result.empty or more.empty)",
         "more._replace(accounts={**accounts, **more.accounts}, unproven=result.unproven & more.unproven)",
     ),
 )
@@ -451,7 +454,7 @@ class Members(UserLookUps):
     def state_calls(self, account: Account) -> Sequence[Request]:
         return [Request("GET", "/member", (("user", str(account.raw["userId"])),))]
 
-    def read_state(self, response: Response) -> Decision:
+    def read_state(self, response: Response, account: Account) -> Decision:
         if response.status != 200:
             return Decision(NextStep.SPLIT, reason="refused")
         return Decision(NextStep.SETTLED, data=json.loads(response.body)["out"])
@@ -529,7 +532,7 @@ async def test_a_state_that_is_refused_is_no_look_up() -> None:
 # ── lists in pages ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class InPages(UserLookUps):
+class InPages(UserLookUps, Paged):
     """Look-ups of an API that names the next page in each response."""
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:
@@ -616,7 +619,7 @@ async def test_the_pages_of_a_look_up_are_joined() -> None:
 
 @mutant(
     "a look-up of several pages is taken for whole",
-    "AccountLookup._complete",
+    "AccountReader._complete",
     swap("found.pages == 1", "found.pages"),
 )
 async def test_an_account_that_moves_up_between_two_pages_is_found() -> None:
@@ -669,7 +672,7 @@ async def test_a_page_that_fails_leaves_no_shorter_list(status: int, tries: int)
     async with in_pages(pages.__getitem__) as (lookup, asked):
         assert await lookup.find("abcde", WorkerStatus()) is None
         assert lookup.failed
-        assert not lookup.proven
+        assert not lookup.control.proven
     assert [name for _, name in asked] == ["", "2", *["3"] * tries]
 
 
@@ -684,7 +687,7 @@ async def test_a_page_is_asked_for_again() -> None:
 async def test_a_control_needs_no_page_but_the_first_with_an_account() -> None:
     listed = {"": Page((), "2"), "2": Page("a", "3")}
     async with in_pages(lambda _: Page("a"), listed=listed.__getitem__) as (lookup, asked):
-        assert await lookup.prove(WorkerStatus())
+        assert await lookup.control.prove(WorkerStatus())
     assert asked == [("list", ""), ("list", "2"), ("a", "")]
 
 
@@ -692,12 +695,12 @@ async def test_a_control_needs_no_page_but_the_first_with_an_account() -> None:
 async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page, ids: list[str] | None) -> None:
     pages = {"": Page("a", "2"), "2": Page((), "3"), "3": last}
     async with in_pages(pages.__getitem__) as (lookup, _):
-        assert await lookup.owner("a", WorkerStatus()) == ids
+        assert await owner_of(lookup, "a", WorkerStatus()) == ids
 
 
 @mutant(
     "a key that may not look up its own account has none",
-    "AccountLookup._read_owner",
+    "owner_of",
     swap("NextStep.FORBIDDEN", "NextStep.HALT"),
     case="403-True-None",
 )
@@ -714,7 +717,7 @@ async def test_a_key_that_may_not_look_up_its_own_account_halts(
     """Only the code for an unknown user says that there is no such account. Any other refusal says nothing of it."""
     async with in_pages(lambda _: Page(status=status)) as (lookup, _):
         with pytest.raises(Halted) if halts else contextlib.nullcontext():
-            assert await lookup.owner("a", WorkerStatus()) == ids
+            assert await owner_of(lookup, "a", WorkerStatus()) == ids
 
 
 @pytest.mark.parametrize(
@@ -729,14 +732,14 @@ async def test_a_key_that_may_not_look_up_its_own_account_halts(
 )
 async def test_the_control_is_read_before_anything_is_sent(listed: Page, found: Page, read: bool, proven: bool) -> None:
     async with in_pages(lambda _: found, listed=lambda _: listed) as (lookup, _):
-        assert await lookup.check_control(WorkerStatus()) is read
-        assert lookup.proven is proven
-        assert (lookup.listed > 0) is (bool(listed.ids) and read)
+        assert await lookup.control.check(WorkerStatus()) is read
+        assert lookup.control.proven is proven
+        assert (lookup.control.listed > 0) is (bool(listed.ids) and read)
 
 
 @mutant(
     "a key that may not list any more keeps the proof of its look-ups",
-    "AccountLookup._list_controls",
+    "PositiveControl.list_accounts",
     swap("None if self.lists else refused", "refused"),
     case="True",
 )
@@ -747,21 +750,21 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
     async with in_pages(
         lambda _: Page("" if lost else "a"), listed=lambda _: Page(status=403) if lost or not lists else Page("a")
     ) as (lookup, _):
-        assert await lookup.check_control(WorkerStatus())
+        assert await lookup.control.check(WorkerStatus())
         assert await lookup.find("a", WorkerStatus())
         lost.append(True)
-        assert await lookup.prove_since(math.inf, WorkerStatus()) is not lists
-        assert (lookup.lists, lookup.lost) == (lists, lists)
+        assert await lookup.control.prove_since(math.inf, WorkerStatus()) is not lists
+        assert (lookup.control.lists, lookup.control.lost) == (lists, lists)
 
 
 @mutant(
     "a control that has failed counts for what was looked up before it",
-    "AccountLookup.prove_since",
+    "PositiveControl.prove_since",
     swap("self.proven, self.lost = False, True", "self.proven, self.lost, self._shown_at = False, True, began"),
 )
 @mutant(
     "a second control that fails makes the run forget that look-ups found accounts",
-    "AccountLookup.prove",
+    "PositiveControl.prove",
     swap("self.lost or (not passes and self._proven_before)", "not passes and self._proven_before"),
 )
 async def test_a_slow_look_up_from_before_shows_nothing_of_later_ones() -> None:
@@ -777,18 +780,18 @@ async def test_a_slow_look_up_from_before_shows_nothing_of_later_ones() -> None:
         await slow.asked.wait()
         blind.append(True)
         since = lookup._client.clock()  # noqa: SLF001
-        assert not await lookup.prove_since(since, WorkerStatus())
-        assert not await lookup.prove(WorkerStatus())
-        assert lookup.lost
+        assert not await lookup.control.prove_since(since, WorkerStatus())
+        assert not await lookup.control.prove(WorkerStatus())
+        assert lookup.control.lost
         slow.may_go.set()
         assert await on_the_way
-        assert not await lookup.prove_since(since, WorkerStatus())
-        assert lookup.lost
+        assert not await lookup.control.prove_since(since, WorkerStatus())
+        assert lookup.control.lost
 
 
 @mutant(
     "what waits for a control believes any look-up that was answered meanwhile",
-    "AccountLookup.prove_since",
+    "PositiveControl.prove_since",
     before("await self.prove(worker)", "if not self.proven:\n    return await self.prove(worker)"),
 )
 async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginning() -> None:
@@ -802,25 +805,25 @@ async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginni
         await slow.asked.wait()
         blind.append(True)
         since = lookup._client.clock()  # noqa: SLF001
-        waiting = asyncio.create_task(lookup.prove_since(since, WorkerStatus()))
+        waiting = asyncio.create_task(lookup.control.prove_since(since, WorkerStatus()))
         await listing.asked.wait()
         slow.may_go.set()
         assert await on_the_way
         listing.may_go.set()
         assert not await waiting
-        assert lookup.lost
+        assert lookup.control.lost
 
 
 @mutant(
     "look-ups for an exclude file that go blind on the way are believed",
     "look_up_excluded",
-    swap("lookup.prove_since(client.clock(), WorkerStatus())", "lookup.prove(WorkerStatus())"),
+    swap("lookup.control.prove_since(client.clock(), WorkerStatus())", "lookup.control.prove(WorkerStatus())"),
 )
 async def test_an_exclude_file_is_not_looked_up_half() -> None:
     """The first 50 accounts are found. Then the key goes blind, and the other two would not be protected."""
     found = iter([ascii_letters])
     async with in_pages(lambda _: Page(next(found, "")), listed=lambda _: Page("a")) as (lookup, _):
-        client, look_ups = lookup._client, lookup._look_ups  # noqa: SLF001
+        client, look_ups = lookup._client, lookup.look_ups  # noqa: SLF001
         with pytest.raises(Halted, match="find no account at all"):
             await look_up_excluded(
                 client, lambda _: look_ups, {"user_id": ascii_letters}, IdSet(ID_TYPES["user_id"]), lambda: 0.0
@@ -829,7 +832,7 @@ async def test_an_exclude_file_is_not_looked_up_half() -> None:
 
 @mutant(
     "an empty list is believed while accounts of the sample are there",
-    "AccountLookup._known_pass",
+    "PositiveControl._known_pass",
     swap("return not known", "return True"),
 )
 @pytest.mark.parametrize(
@@ -855,16 +858,16 @@ async def test_an_empty_list_and_a_list_that_is_refused(
         first,
         _,
     ):
-        lookup = AccountLookup(first._client, first._look_ups, lambda: 0.0, proven=True, known=known)  # noqa: SLF001
-        lookup.note_gone([*gone])
-        await lookup.prove_since(math.inf, WorkerStatus())
-        assert (lookup.proven, lookup.lost, lookup.uncontrolled) == expected
+        lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, proven=True, known=known)  # noqa: SLF001
+        lookup.control.note_gone([*gone])
+        await lookup.control.prove_since(math.inf, WorkerStatus())
+        assert (lookup.control.proven, lookup.control.lost, lookup.control.uncontrolled) == expected
 
 
 async def test_a_known_account_whose_look_up_fails_is_no_control() -> None:
     async with in_pages(lambda _: Page(status=400), listed=lambda _: Page()) as (first, _):
-        lookup = AccountLookup(first._client, first._look_ups, lambda: 0.0, proven=True, known="a")  # noqa: SLF001
-        assert not await lookup.prove_since(math.inf, WorkerStatus())
+        lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, proven=True, known="a")  # noqa: SLF001
+        assert not await lookup.control.prove_since(math.inf, WorkerStatus())
 
 
 @contextlib.asynccontextmanager
@@ -891,26 +894,26 @@ async def all_deleted_again_and_again(
 
 @mutant(
     "a control of accounts that this run deletes meanwhile",
-    "AccountLookup._control_passes_while_paused",
+    "PositiveControl._passes_while_paused",
     swap("self._client.action_requests.paused", "asyncio.Lock"),
 )
 async def test_a_control_holds_the_deletions_back() -> None:
     """As in a fast run."""
     async with in_sandbox() as (lookup, client, sandbox):
-        assert await lookup.prove(WorkerStatus())
+        assert await lookup.control.prove(WorkerStatus())
         async with all_deleted_again_and_again(client, sandbox, lambda number: f"{number:x}".zfill(24)):
-            assert await lookup.prove_since(math.inf, WorkerStatus())
+            assert await lookup.control.prove_since(math.inf, WorkerStatus())
     assert sandbox.ledger.by_path[LIST_PATH] == 3, "at first, then one that found none, and one while none is deleted"
 
 
 @mutant(
     "listed accounts that this run deletes meanwhile show that their character is misread",
-    "AccountLookup._read_marks",
-    swap("await self._look_up_marks(hidden, missing, since, worker)", "hidden"),
+    "MarkControl._read",
+    swap("await self._look_up(hidden, missing, since, worker)", "hidden"),
 )
 @mutant(
     "a control of a character is looked up while this run deletes it",
-    "AccountLookup._read_marks",
+    "MarkControl._read",
     swap("self._client.action_requests.paused", "asyncio.Lock"),
 )
 async def test_a_control_of_a_character_holds_the_deletions_back() -> None:

@@ -110,7 +110,7 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
 )
 @mutant(
     "a control without an answer counts as passed",
-    "AccountLookup._control_passes",
+    "PositiveControl._passes",
     swap("result is not None", "result is None or bool(result.accounts)"),
 )
 @mutant(

@@ -39,7 +39,7 @@ def rows(*users: User) -> Records:
 def in_hand(*users: User, tally: Tally | None = None, **more: Any) -> CreationInHand:
     more = {"deleted_at": None, "now": lambda: NOON} | more
     known = {"tally": tally or Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "job": RestoreUsers()}
-    parts = cast("Parts", SimpleNamespace(**known, **more, job_look_ups=CreatedUserLookUps()))
+    parts = cast("Parts", SimpleNamespace(**known, **more, lookup=SimpleNamespace(look_ups=CreatedUserLookUps())))
     found = chunk_in_hand(Chunk(rows(*users)), WorkerStatus(), parts)
     assert isinstance(found, CreationInHand)
     return found

@@ -201,12 +201,12 @@ def test_a_look_up_asks_for_the_group_and_then_for_each_user() -> None:
 )
 def test_whether_a_user_is_a_member(id_: str, response: Response, expected: Any) -> None:
     """A list of which only a part came proves nothing, unless the group or role is in it."""
-    decision = MembershipLookUps().state_reader(Account(raw={"id": id_}))(response)
+    decision = MembershipLookUps().read_state(response, Account(raw={"id": id_}))
     if expected is None:
         assert decision.next_step is NextStep.RETRY
     else:
         assert (decision.next_step, decision.data) == (NextStep.SETTLED, expected)
-    refused = MembershipLookUps().state_reader(Account(raw={"id": id_}))(answer(status_code=404))
+    refused = MembershipLookUps().read_state(answer(status_code=404), Account(raw={"id": id_}))
     assert refused.next_step is NextStep.LOOK_UP
 
 

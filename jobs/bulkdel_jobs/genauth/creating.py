@@ -19,7 +19,7 @@ from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Record, Records
-from bulkdel.job import Account, LookUps
+from bulkdel.job import Account, ByKeys, FindsCreated, LookUps
 from bulkdel_jobs.genauth.endpoints import IDS_MAX, UserLookUps, account_of
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.genauth.responses import can_be_named, read_list
@@ -174,18 +174,18 @@ def _part(name: str, value: Any) -> str:
     return f"{name} {value.get('extIdpId') if isinstance(value, dict) else value}"
 
 
-class CreatedUserLookUps(UserLookUps):
+class CreatedUserLookUps(UserLookUps, FindsCreated):
     """Look-ups by user id, and by the keys of records: `bulkdel.job.LookUps` for create-users-batch."""
 
     def __init__(self) -> None:
         super().__init__(ID_TYPES["user_id"])
 
-    def for_records(self, records: Records, *, one_key: bool = False) -> LookUps:
+    def for_records(self, records: Records, *, one_key: bool = False) -> ByKeys:
         """The look-ups of these records by their keys."""
         return KeyLookUps(records, one_key=one_key)
 
 
-class KeyLookUps(UserLookUps):
+class KeyLookUps(UserLookUps, ByKeys):
     """Look-ups of users by the keys of some records. It is asked for the ids of these records only.
 
     one_key: ask for one key of each record. One that every server reads in the same way is preferred.
@@ -221,7 +221,7 @@ class KeyLookUps(UserLookUps):
         return found
 
     def by_kind(self, ids: Sequence[str]) -> Iterator[tuple[LookUps, Mapping[str, str]]]:
-        """See `bulkdel.job.LookUps`."""
+        """See `bulkdel.job.ByKeys`."""
         for name, look_ups in self._by_type.items():
             if keys := {id_: self._asked[id_][name] for id_ in ids if name in self._asked[id_]}:
                 yield look_ups, keys

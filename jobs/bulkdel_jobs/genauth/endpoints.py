@@ -18,7 +18,7 @@ from bulkdel.core.absence import IN_QUERY, Misread, marks_in_query
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.record import Records
-from bulkdel.job import Account, LookUps
+from bulkdel.job import Account, HasStates, LookUps
 from bulkdel_jobs.genauth.id_types import country_code
 from bulkdel_jobs.genauth.responses import (
     can_be_named,
@@ -158,7 +158,7 @@ class LookUpsOfNoUser(LookUps):
         return self.read_control(response)._replace(data=[])
 
 
-class UserLookUps(LookUps):
+class UserLookUps(HasStates):
     """Requests that look users up: `bulkdel.job.LookUps` for get-user-batch and list-users.
 
     state: the target state of the job; None when it is to be gone.
@@ -287,7 +287,7 @@ class UserLookUps(LookUps):
         calls = () if self._state is None else map(self._state.calls, account.records)
         return [request for requests in calls for request in requests]
 
-    def read_state(self, response: Response) -> Decision:
+    def read_state(self, response: Response, account: Account) -> Decision:  # noqa: ARG002 - it is about one user
         """Decide on the response to one of them."""
         return (self._state or UserState()).read(response)
 

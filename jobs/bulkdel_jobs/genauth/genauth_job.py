@@ -124,7 +124,7 @@ class GenAuthJob(Job):
     public: whether its ids are those of public accounts.
     """
 
-    contract = 2
+    contract = 3
     chunk_max = IDS_MAX
     config_table = CONFIG_TABLE
     id_types: Mapping[str, IdType] = ID_TYPES

@@ -13,7 +13,7 @@ from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.target_state import TargetState
 from bulkdel.errors import UsageError
 from bulkdel.http.transport import check_host
-from bulkdel.job import Job, Target, TargetOptions
+from bulkdel.job import Job, NoLookUps, Target, TargetOptions
 from bulkdel_jobs.http.description import DELETE, IDS_MAX, Description, TableAction, describe
 from bulkdel_jobs.parts.look_ups import ListLookUps
 from bulkdel_jobs.parts.paths import OTHER_WORDS, PATH_ID, PATH_NAME, PLACEHOLDER, SEGMENT, UNUSABLE
@@ -87,7 +87,7 @@ class HttpTarget(ApiTarget):
 class HttpJob(WithoutSandbox):
     """`bulkdel.job.Job`; the entry point names this class. Without a table it can only be listed."""
 
-    contract = 2
+    contract = 3
     name = "http"
     summary = "any API, described by the table [http] of the config file; an id in the path or in a JSON body"
     chunk_max = IDS_MAX
@@ -153,6 +153,6 @@ class HttpJob(WithoutSandbox):
             key_hint=credentials.hint,
             make_auth=None if found is None else found.make,
             job_action=description.action,
-            job_look_ups=look_ups,
+            job_look_ups=look_ups or NoLookUps(),
             pause_s=description.pause_s,
         )

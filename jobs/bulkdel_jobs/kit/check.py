@@ -110,7 +110,7 @@ async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
         await check_calls(lab)
     else:
         findings.skip("calls", "a row of this job is a whole record, and no check makes one up")
-    if look_ups is None:
+    if not look_ups.possible:
         findings.skip("look-up", "the job has no look-ups: a plan says what cannot be known then")
     else:
         await check_look_up_calls(lab, look_ups)
@@ -120,7 +120,7 @@ async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
     if lab.auth is not None:
         await check_secrets(lab)
         await check_rejections(lab)
-        if look_ups is not None and with_ids:
+        if look_ups.possible and with_ids:
             listed = await check_control(lab, look_ups)
             known = existing or listed
             if len(known) > 1:
@@ -128,7 +128,7 @@ async def _check_all(lab: Lab, existing: list[str], *, whole: bool) -> None:
                 await check_fields(lab, look_ups, known[0])
                 await check_administrators(lab, look_ups)
                 await check_states(lab, look_ups, known[0])
-    if look_ups is not None:
+    if look_ups.possible:
         await check_look_up_faults(lab, look_ups)
     good: Good | None = None
     if lab.auth is None or not existing or not with_ids:
@@ -143,7 +143,7 @@ async def _act(lab: Lab, existing: list[str], *, whole: bool) -> Good | None:
     """Carry out the action for some ids, then for a whole chunk. Returns the first good answer."""
     size = lab.job.chunk_max
     some, rest = existing[: min(SOME, size)], existing[min(SOME, size) :]
-    looks = lab.look_ups is not None
+    looks = lab.look_ups.possible
     if looks:
         await check_target_state(lab, some, after=False)
     good = await carry_out(lab, "action/good-answer", some, "read() must settle the answer to an action that worked")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bulkdel.core.decision import Request, Response
 from bulkdel.core.guards import Facts
-from bulkdel.job import Account, LookUps
+from bulkdel.job import Account, HasStates, LookUps
 from bulkdel_jobs.kit.check_calls import URL_MAX, arrived, check_hostile
 from bulkdel_jobs.kit.faults import check_reading_faults
 from bulkdel_jobs.kit.lab import Lab
@@ -98,12 +99,15 @@ async def check_states(lab: Lab, look_ups: LookUps, id_: str) -> None:
         account = look_ups.match(group, await lab.read(request, look_ups.read))[0].get(id_)
         if account is None or account.reached is not None:
             return
-        requests, control = look_ups.state_calls(account), look_ups.state_control()
-        advice = "Where Account.reached is None, state_calls() makes requests that tell the state"
-        if not lab.findings.add("state/calls", ok=bool(requests), seen=f"{len(requests)} request(s)", advice=advice):
+        requests = look_ups.state_calls(account) if isinstance(look_ups, HasStates) else ()
+        advice = "Where Account.reached is None, state_calls() of HasStates makes requests that tell the state"
+        ok = lab.findings.add("state/calls", ok=bool(requests), seen=f"{len(requests)} request(s)", advice=advice)
+        if not ok or not isinstance(look_ups, HasStates):
             return
+        control = look_ups.state_control()
         good = await _response(lab, requests[0])
-        await check_reading_faults(lab, "state", requests[0], look_ups.read_state, good)
+        read = partial(look_ups.read_state, account=account)
+        await check_reading_faults(lab, "state", requests[0], read, good)
         if control is None:
             lab.findings.skip("state/control", "the API lists no accounts by their state")
             return
@@ -112,11 +116,11 @@ async def check_states(lab: Lab, look_ups: LookUps, id_: str) -> None:
         await check_reading_faults(lab, "state-control", control, look_ups.read_state_control, good)
 
 
-async def _check_state_control(lab: Lab, look_ups: LookUps, control: Request) -> None:
+async def _check_state_control(lab: Lab, look_ups: HasStates, control: Request) -> None:
     with lab.findings.watch("state/control"):
         listed: Sequence[Account] = await lab.read(control, look_ups.read_state_control)
         states = [
-            await lab.read(request, look_ups.read_state)
+            await lab.read(request, partial(look_ups.read_state, account=account))
             for account in listed[:CONTROLS]
             for request in look_ups.state_calls(account)
         ]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from bulkdel.errors import BulkdelError
 from bulkdel.http.page_reader import PAGES_MAX
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport
-from bulkdel.job import Account, Auth, Job, LookUps, Target
+from bulkdel.job import Account, Auth, HasStates, Job, LookUps, Paged, Target
 from bulkdel_jobs.kit.wire import FaultServer
 
 SEEN_MAX = 90
@@ -129,7 +130,7 @@ class Lab:
     secrets: set[str] = field(default_factory=set, repr=False)
 
     @property
-    def look_ups(self) -> LookUps | None:
+    def look_ups(self) -> LookUps:
         """The look-ups of the job, made anew."""
         return self.target.look_ups(self.id_type)
 
@@ -161,13 +162,15 @@ class Lab:
     async def find(self, ids: Sequence[str]) -> dict[str, Account]:
         """Look ids up, and ask for the states that their records do not have. Raises NotRead."""
         look_ups = self.look_ups
-        assert look_ups is not None
         accounts: dict[str, Account] = {}
         for group, request in look_ups.calls(ids):
             accounts |= look_ups.match(group, await self.read(request, look_ups.read))[0]
         for id_, account in accounts.items():
-            if account.reached is None and (requests := look_ups.state_calls(account)):
-                states = [await self.read(request, look_ups.read_state) for request in requests]
+            if account.reached is not None or not isinstance(look_ups, HasStates):
+                continue
+            if requests := look_ups.state_calls(account):
+                read = partial(look_ups.read_state, account=account)
+                states = [await self.read(request, read) for request in requests]
                 accounts[id_] = replace(account, reached=all(states))
         return accounts
 
@@ -179,10 +182,11 @@ class Lab:
             response, decision = await self.exchange(self.api, request, read)
             if decision.next_step is not NextStep.SETTLED:
                 raise NotRead(shown(decision))
-            if not isinstance(decision.data, list) or not isinstance(response, Response) or look_ups is None:
+            if not isinstance(decision.data, list) or not isinstance(response, Response):
                 return decision.data
             items += decision.data
-            if (following := look_ups.next_page(request, response, len(items))) is None:
+            following = look_ups.next_page(request, response, len(items)) if isinstance(look_ups, Paged) else None
+            if following is None:
                 return items
             request = following
         raise NotRead(f"a list has not ended after {PAGES_MAX} pages")

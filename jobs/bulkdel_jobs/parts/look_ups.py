@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from bulkdel.core.absence import IN_PATH, IN_QUERY, Misread, marks_in_path, marks_in_query
 from bulkdel.core.decision import Decision, NextStep, Request, Response
-from bulkdel.job import Account, LookUps
+from bulkdel.job import Account, LookUps, Paged
 from bulkdel_jobs.parts.json_values import epoch_s, id_at, is_one_of, last_seen_s, objects_at, value_at, word_at
 from bulkdel_jobs.parts.pages import Pages, has_next
 from bulkdel_jobs.parts.paths import PLACEHOLDER, UNUSABLE, filled
@@ -165,7 +165,7 @@ class OneByOneLookUps(LookUps):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListLookUps(OneByOneLookUps):
+class ListLookUps(OneByOneLookUps, Paged):
     """`bulkdel.job.LookUps` by a list call that takes ids in its query, and shows the accounts that exist.
 
     one: the list call. A value `{id}` in its query stands for the ids: the parameter is repeated for each.
@@ -194,7 +194,7 @@ class ListLookUps(OneByOneLookUps):
         return self.pages is None
 
     def next_page(self, request: Request, response: Response, found: int) -> Request | None:
-        """See `bulkdel.job.LookUps`. Of the administrators the first page with one of them suffices."""
+        """See `bulkdel.job.Paged`. Of the administrators the first page with one of them suffices."""
         if self.pages is None or (request == self.administrator_list and found):
             return None
         return self.pages.next_page(self.host, request, response, found)

@@ -12,7 +12,7 @@ from bulkdel.core.record import Records
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.http.transport import check_host
-from bulkdel.job import TargetOptions
+from bulkdel.job import LookUps, NoLookUps, TargetOptions
 from bulkdel_jobs.parts.auth import key_in_header
 from bulkdel_jobs.parts.look_ups import OneByOneLookUps
 from bulkdel_jobs.parts.paths import PATH_ID, PATH_NAME, filled
@@ -51,7 +51,7 @@ class OneByOne(WithoutSandbox):
     list_at, id_field: where the list and the ids are in these responses, names with dots between them.
     """
 
-    contract = 2
+    contract = 3
     chunk_max = 1
     words = OutcomeWords(names={"done": "deleted", "absent": "absent"}, noun="account")
     id_types: Mapping[str, IdType] = {id_type.name: id_type for id_type in (PATH_ID, PATH_NAME)}
@@ -87,8 +87,8 @@ class OneByOne(WithoutSandbox):
             job_look_ups=self._look_ups(),
         )
 
-    def _look_ups(self) -> OneByOneLookUps | None:
+    def _look_ups(self) -> LookUps:
         if self.look_up_path is None or self.list_path is None:
-            return None
+            return NoLookUps()
         one, listing = Request("GET", self.look_up_path), Request("GET", self.list_path)
         return OneByOneLookUps(one=one, listing=listing, id_field=self.id_field, list_at=self.list_at)

@@ -14,7 +14,7 @@ from bulkdel.core.id_type import IdType
 from bulkdel.errors import Halted, UsageError
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
-from bulkdel.job import Action, Auth, Job, LookUps, Target
+from bulkdel.job import Action, Auth, Job, LookUps, NoLookUps, Target
 from bulkdel_jobs.parts.tokens import PAUSE_S
 
 
@@ -42,7 +42,7 @@ def always(auth: Auth) -> MakeAuth:
 class ApiTarget:
     """`bulkdel.job.Target`. See there for host, pinned_host, key, key_hint and pause_s.
 
-    make_auth: None without credentials. job_action: what is done to the ids. job_look_ups: None without any.
+    make_auth: None without credentials. job_action: what is done to the ids. job_look_ups: how they are found.
     """
 
     host: str
@@ -51,7 +51,7 @@ class ApiTarget:
     key_hint: str
     make_auth: MakeAuth | None
     job_action: Action
-    job_look_ups: LookUps | None = None
+    job_look_ups: LookUps = NoLookUps()  # noqa: RUF009 - it holds nothing
     pause_s: float = PAUSE_S
 
     def auth(
@@ -68,7 +68,7 @@ class ApiTarget:
             raise Halted("not signed in: no credentials")
         return self.make_auth(transport, rate_limiter, patience_s=patience_s, clock=clock)
 
-    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps | None:  # noqa: ARG002 - one kind
+    def look_ups(self, id_type: IdType, *, full: bool = False) -> LookUps:  # noqa: ARG002 - one kind
         """See `bulkdel.job.Target`."""
         return self.job_look_ups
 

@@ -472,7 +472,6 @@ def _ids_of_run(found: _Found) -> Callable[[Mapping[str, Any]], Sequence[str]] |
         return None
     target = target_of(found.job, found.progress, found.run, arguments.config, arguments.environ)
     look_ups = target.look_ups(id_type)
-    assert look_ups is not None  # a run with a backup has look-ups
     return look_ups.ids_of
 
 

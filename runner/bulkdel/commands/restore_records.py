@@ -151,8 +151,6 @@ def derive(
         reopened = Reopened.open(log, settings.export, stack)
         target = target_of(job, progress, log, arguments.config, arguments.environ)
         look_ups, accounts = target.look_ups(reopened.id_type), target.look_ups(job.id_types[undo.id_type_default])
-        assert look_ups is not None  # a run with a backup has look-ups
-        assert accounts is not None
 
         def copied(copies: int) -> None:
             nonlocal step
@@ -326,7 +324,6 @@ def records_coming_back(arguments: RestoreArguments, job: Job, progress: Progres
     """What the records of the derived export hold."""
     target = target_of(job, progress, arguments.run, arguments.config, arguments.environ)
     look_ups = target.look_ups(job.id_types[progress.header.pinned["id_type"]], full=True)
-    assert look_ups is not None  # a run with a backup has look-ups
     return coming_back(to, look_ups.fields.get("status"), look_ups.parts)
 
 

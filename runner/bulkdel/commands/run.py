@@ -216,7 +216,6 @@ async def line_typed(noun: str) -> str:
 def _unproven_text(plan: RunPlan, rows: int) -> str:
     """Why rows remain when a server may read their ids otherwise, and how to settle them."""
     look_ups = plan.target.look_ups(plan.id_type)
-    assert look_ups is not None, "without look-ups no id is unproven"
     misread = look_ups.misread
     ways = [f"{misread.control(plan.id_type.name, plan.words.noun)} Then run the same command again."]
     found_only = plan.arguments.settings.keeps_backup or plan.guards or plan.arguments.job.target_state.created

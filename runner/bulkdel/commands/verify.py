@@ -109,7 +109,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         if not Counts.of(progress, log.progress, settings.sample).could_not_tell:
             if resumed:
                 say("Everything was read back already; no id was looked up. --again starts over.")
-        elif target.look_ups(reopened.id_type) is None:
+        elif not target.look_ups(reopened.id_type).possible:
             why = f"cannot be verified: the API of {reopened.job.name} has no look-ups"
             ended = VerifyResult(Ending(why, halted=True), possible=False)
         elif target.key is None:

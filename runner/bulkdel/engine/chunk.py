@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import unquote
 
-from bulkdel.core.absence import ODD_IN_PATH, odd_in_path
+from bulkdel.core.absence import IN_PATH, ODD_IN_PATH, odd_in_path
 from bulkdel.core.account_match import Instant, Presence, Sampled, lag_is_over, lag_left_s, presences
 from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
@@ -113,7 +113,7 @@ class ChunkInHand:
         # run, and the next run excludes that owner.
         if parts.client.auth.users:
             parts.tally.own.update(parts.client.auth.users)
-        if not parts.lookup.by_path and self._in_path.intersection(ids):
+        if parts.lookup.look_ups.misread is not IN_PATH and self._in_path.intersection(ids):
             raise Halted(
                 f"an id in the path of a request has {ODD_IN_PATH}. The server may read it as another id, and only "
                 "look-ups with the id in their path show whether it does. The job has none, so such an id is not sent"
@@ -201,7 +201,7 @@ class ChunkInHand:
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
         self._worker.state = WorkerState.IDLE
-        for sub_chunk in state.left if parts.lookup.possible else ():
+        for sub_chunk in state.left if parts.lookup.look_ups.possible else ():
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
             for record in sub_chunk.records:
                 if record.id in self._loose:
@@ -212,7 +212,7 @@ class ChunkInHand:
                     )
         untouched, _ = state.leave()
         entries: list[Entry] = []
-        controlled = parts.lookup.proven and not parts.lookup.uncontrolled
+        controlled = parts.lookup.control.proven and not parts.lookup.control.uncontrolled
         write_settled(parts, parts.held.take(state.settled, controlled=controlled), self.noted)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
@@ -303,7 +303,7 @@ class ChunkInHand:
             return True
         judged = parts.guards.judge(account.facts)
         if (guard := judged.missing) is not None:
-            lacking = f"{guard.words} that can be read ({parts.lookup.fields.get(guard.fact, guard.fact)})"
+            lacking = f"{guard.words} that can be read ({parts.lookup.look_ups.fields.get(guard.fact, guard.fact)})"
             noun = parts.job.words.noun
             raise Halted(
                 f"row {record.position} (counted from 0): the {noun} that a look-up returned has no {lacking}, "
@@ -355,7 +355,7 @@ class ChunkInHand:
             look_first=look_first,
             protected=chunk.protected,
             several_requests=parts.several_requests,
-            can_look_up=parts.lookup.possible,
+            can_look_up=parts.lookup.look_ups.possible,
             absence_reaches=parts.job.target_state.absence_reaches,
             lag_over=lag_over,
             to_check=parts.to_check,
@@ -375,7 +375,7 @@ class ChunkInHand:
     @property
     def _proven(self) -> bool:
         """Whether an empty response to a look-up proves that the ids are absent."""
-        return self._parts.lookup.proven
+        return self._parts.lookup.control.proven
 
     @property
     def noted(self) -> Mapping[str, Mapping[str, Any]]:
@@ -384,8 +384,7 @@ class ChunkInHand:
 
     def _redactor(self, ids: Sequence[str]) -> IdRedactor:
         """Make the redactor that takes these ids out of messages."""
-        look_ups = self._parts.job_look_ups
-        return IdRedactor(ids if look_ups is None else look_ups.texts(ids))
+        return IdRedactor(self._parts.lookup.look_ups.texts(ids))
 
     def as_sent(self, step: Send) -> Records:
         """The records as the action gets them."""
@@ -411,11 +410,11 @@ class ChunkInHand:
         self._uncontrolled.difference_update(ids)
         missing = [id_ for id_ in ids if id_ not in accounts]
         # Ids with a comma have their own control.
-        if missing and (looked.empty or not accounts) and not all(map(parts.lookup.splits, missing)):
-            proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
-            if not proven and (accounts or parts.lookup.lost):
+        if missing and (looked.empty or not accounts) and not all(map(parts.lookup.look_ups.may_split, missing)):
+            proven = await parts.lookup.control.prove_since(parts.client.clock(), self._worker)
+            if not proven and (accounts or parts.lookup.control.lost):
                 return None  # look-ups have ceased to find accounts
-            if parts.lookup.uncontrolled:
+            if parts.lookup.control.uncontrolled:
                 self._uncontrolled.update(missing)
         protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
         self._loose.difference_update(ids)

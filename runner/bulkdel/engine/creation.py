@@ -22,9 +22,9 @@ from bulkdel.core.redaction import IdRedactor, RecordRedactor
 from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.engine.chunk import ChunkInHand
 from bulkdel.engine.parts import Parts
+from bulkdel.http.account_reader import STRANGER
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.lookup import STRANGER
-from bulkdel.job import Account, Job, LookUps
+from bulkdel.job import Account, ByKeys, FindsCreated, Job
 
 
 class CreationInHand(ChunkInHand):
@@ -32,7 +32,7 @@ class CreationInHand(ChunkInHand):
 
     state: CreationState
 
-    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, look_ups: LookUps) -> None:
+    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, look_ups: FindsCreated) -> None:
         """look_ups: those of the job."""
         super().__init__(chunk, worker, parts)
         self._all_keys = look_ups.for_records(chunk.records)
@@ -67,7 +67,7 @@ class CreationInHand(ChunkInHand):
         gone. But when an account may have been created, one has to be listed and found.
         """
         lookup, created = self._parts.lookup, self._parts.tally.succeeded or self.state.unanswered
-        return lookup.proven or (lookup.none_listed and not created)
+        return lookup.control.proven or (lookup.control.none_listed and not created)
 
     @property
     def noted(self) -> Mapping[str, Mapping[str, Any]]:
@@ -160,9 +160,9 @@ class CreationInHand(ChunkInHand):
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
-        if looked.empty and (sent or not parts.lookup.proven):
-            proven = await parts.lookup.prove_since(parts.client.clock(), self._worker)
-            if not proven and parts.lookup.lost:
+        if looked.empty and (sent or not parts.lookup.control.proven):
+            proven = await parts.lookup.control.prove_since(parts.client.clock(), self._worker)
+            if not proven and parts.lookup.control.lost:
                 return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
         for id_, account in looked.accounts.items():
@@ -198,7 +198,7 @@ class CreationInHand(ChunkInHand):
         self._noted[id_] = {MADE: account.made, **({"reason": f"without {lost}"} if lost else {})}
 
 
-def _apart(records: Records, look_ups: LookUps) -> Sequence[Records]:
+def _apart(records: Records, look_ups: ByKeys) -> Sequence[Records]:
     """Cut records into groups, so that no two in one group may share a key.
 
     A record without a key is alone in its group: only the answer to its request shows its account.
@@ -220,8 +220,9 @@ def _apart(records: Records, look_ups: LookUps) -> Sequence[Records]:
 
 def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHand:
     """Take a chunk in hand, as the job's target state wants it."""
-    if parts.job.target_state.created and parts.job_look_ups is not None:
-        return CreationInHand(chunk, worker, parts, parts.job_look_ups)
+    look_ups = parts.lookup.look_ups
+    if parts.job.target_state.created and isinstance(look_ups, FindsCreated):
+        return CreationInHand(chunk, worker, parts, look_ups)
     return ChunkInHand(chunk, worker, parts)
 
 

@@ -27,7 +27,7 @@ from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
-from bulkdel.job import Action, Job, LookUps
+from bulkdel.job import Action, Job
 
 GONE_AFTER = 3
 """After so many records that the API refuses with a reference and accepts without it, the reference counts as gone."""
@@ -110,7 +110,7 @@ class Tally:
 class Parts:
     """What all chunks of a session share.
 
-    job_look_ups: the requests of the job's look-ups; `lookup` sends them. action: makes the requests for a chunk.
+    action: makes the requests for a chunk.
     log: makes intents and outcomes durable. backup: keeps a copy of every record; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
     refused_max: --max-refused. to_check, may_exclude: see `RunPlan`. in_doubt_resend: --in-doubt resend.
@@ -124,7 +124,6 @@ class Parts:
 
     client: Client
     lookup: AccountLookup
-    job_look_ups: LookUps | None
     action: Action
     job: Job
     log: Checkpoint
@@ -172,7 +171,7 @@ def write_settled(
                 {"position": record.position, **seen[record.id]} for record in records if record.id in seen
             )
         if kind == "absent" or (kind == "done" and parts.job.target_state.absence_reaches):
-            parts.lookup.note_gone(records.ids)
+            parts.lookup.control.note_gone(records.ids)
         parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
     _count_codes(tally.refused_codes, settled)
     tally.settled += sum(counts.values())
@@ -200,7 +199,7 @@ def write_held(parts: Parts) -> None:
     refused, left = parts.held.end()
     write_settled(parts, refused)
     for part in left:
-        if part.kind == "absent" or not parts.lookup.possible:
+        if part.kind == "absent" or not parts.lookup.look_ups.possible:
             parts.log.enqueue(Released(part.records.ranges))
     if left and parts.drain.stop is None:
         why = all_absent(left)

@@ -47,7 +47,7 @@ async def settle_export(plan: RunPlan, parts: Parts, workers: Workers, left: Cal
 async def settle_chunk(parts: Parts, records: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. core/chunk_state.py decides what follows from a response."""
     chunk = chunk_in_hand(records, worker, parts)
-    await parts.lookup.prove(worker)  # if no sample was looked up: all wait for one control
+    await parts.lookup.control.prove(worker)  # if no sample was looked up: all wait for one control
     try:
         while (step := chunk.next_step()) is not None:
             if isinstance(step, LookUp):

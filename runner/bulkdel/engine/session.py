@@ -207,7 +207,6 @@ class SendingSession:
         return Parts(
             client=client,
             lookup=lookup,
-            job_look_ups=self._look_ups,
             action=self._action,
             job=plan.arguments.job,
             several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
@@ -235,7 +234,7 @@ class SendingSession:
         """Write the last entry of the session, and add up."""
         plan, log, around, lookup = self._plan, self._log, self._surroundings, parts.lookup
         # Blind: no look-up of this session finds an existing user, so an empty response proves nothing.
-        blind = lookup.possible and lookup.answered and not lookup.proven
+        blind = lookup.control.answered and not lookup.control.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(parts), until=until, now=now, blind=blind)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}), key=self._key)
@@ -298,10 +297,10 @@ class SendingSession:
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent
         return HeldOutcomes(
-            absent_counts=lookup.possible or allowed,
+            absent_counts=lookup.look_ups.possible or allowed,
             absent_allowed=allowed,
             done=counts["done"] + counts["already"],
-            absent=0 if lookup.possible else counts["absent"],  # look-ups have proven most of them
+            absent=0 if lookup.look_ups.possible else counts["absent"],  # look-ups have proven most of them
             to_check=self._plan.to_check,
         )
 
@@ -334,16 +333,16 @@ def _last_failure(parts: Parts, noun: str) -> str:
         ids, wait = counted(tally.contradicted, "id"), f"go on in {math.ceil(tally.lag_s / 60)} minutes"
         wait += " (a clock was set back)" if tally.lag_s > LAG_MAX_S else ""
         return f"look-ups do not show yet what became of {ids}, because they may lag: {wait}"
-    if not lookup.possible:
+    if not lookup.look_ups.possible:
         stuck = parts.id_type.reusable and not parts.in_doubt_resend
         return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")
-    if lookup.lost:
+    if lookup.control.lost:
         why = "look-ups find none of the accounts that the API lists"
-        if not lookup.listed:
+        if not lookup.control.listed:
             none = "look-ups find none of the accounts that they found before, and the API lists none"
             why = f"the control failed: {lookup.failed}" if lookup.failed else none
         return f"{why}, so an empty response proves nothing"
-    if last or lookup.failed or lookup.proven:
+    if last or lookup.failed or lookup.control.proven:
         return (
             last
             or lookup.failed

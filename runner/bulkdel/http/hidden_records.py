@@ -12,14 +12,14 @@ from collections.abc import Collection, Sequence
 from bulkdel.core.absence import CAPITAL
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.page_reader import PageReader, spread
-from bulkdel.job import LookUps
+from bulkdel.job import ByKeys, LookUps
 
 MARK_CONTROLS_MAX = 3  # accounts whose id or key has one character that may be misread; one that is found suffices
 
 
 async def hidden_records(
     reader: PageReader,
-    look_ups: LookUps,
+    look_ups: ByKeys,
     found: Collection[str],
     missing: Sequence[str],
     worker: WorkerStatus,

@@ -14,7 +14,7 @@ from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.job import LookUps
+from bulkdel.job import LookUps, Paged
 
 PAGES_MAX = 100  # pages of one list; a list that is longer does not end
 
@@ -56,6 +56,10 @@ class RetryingClient:
         self._patient = patient
         self.what = what
         self.failed = ""
+
+    def fail(self, why: str) -> None:
+        """Note that what was read cannot be used."""
+        self.failed = why
 
     async def ask(self, request: Request, read: Read, worker: WorkerStatus, ids: Sequence[str] = ()) -> Decision | None:
         """Ask, with retries. Returns a decision that is SETTLED or a refusal; None without a response.
@@ -138,7 +142,8 @@ class PageReader(RetryingClient):
         if decision.next_step is not NextStep.SETTLED:
             return decision
         try:
-            following = self._look_ups.next_page(request, response, before + len(decision.data))
+            paged, found = self._look_ups, before + len(decision.data)
+            following = paged.next_page(request, response, found) if isinstance(paged, Paged) else None
         except Halted as error:
             return Decision(NextStep.HALT, reason=str(error))
         return decision._replace(data=_Page(decision.data, following))

@@ -254,7 +254,7 @@ def check_look_ups(arguments: RunArguments, target: Target, id_type: IdType) -> 
     """Refuse, before anything is sent, options that need look-ups when the API has none. Raises UsageError."""
     settings, look_ups, job = arguments.settings, target.look_ups(id_type), arguments.job.name
     guards = settings.guards.given
-    if look_ups is None:
+    if not look_ups.possible:
         options = {"--look-first": settings.look_first, "--backup": settings.keeps_backup}
         for option, given in {**options, **{guard.option: True for guard in guards}}.items():
             if given:
@@ -750,7 +750,7 @@ def sample_trouble(plan: RunPlan) -> str | None:
     judged = [plan.guards.judge(account.facts) for account in server.found.values()]
     if missing := [each.missing for each in judged if each.missing is not None]:
         guard = missing[0]
-        field_name = look_ups.fields[guard.fact] if (look_ups := plan.target.look_ups(plan.id_type)) else guard.fact
+        field_name = plan.target.look_ups(plan.id_type).fields.get(guard.fact, guard.fact)
         return (
             f"{len(missing)} of {counted(len(judged), 'sampled account')} have no {guard.words} that can be read "
             f"({field_name}), and {guard.option} needs it. {plan.words.nothing}. Leave {guard.option} out, or use a "
@@ -761,7 +761,7 @@ def sample_trouble(plan: RunPlan) -> str | None:
     if made or plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
     look_ups, unproven = plan.target.look_ups(plan.id_type), ""
-    if server.unproven and look_ups is not None:
+    if server.unproven:
         unproven = f"{server.unproven} others are not proven absent. {look_ups.misread.text}. "
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "

@@ -41,7 +41,7 @@ class LookedUp:
 
 async def look_up_excluded(
     client: Client,
-    look_ups: Callable[[str], LookUps | None],
+    look_ups: Callable[[str], LookUps],
     wanted: Mapping[str, Sequence[str]],
     protected: IdSet,
     chance: Callable[[], float],
@@ -61,7 +61,7 @@ async def look_up_excluded(
             if found is None:
                 raise _halted(id_type, f"failed ({lookup.failed})")
             if found.unproven:
-                raise _halted(id_type, _unproven_text(found.unproven, lookup.misread))
+                raise _halted(id_type, _unproven_text(found.unproven, lookup.look_ups.misread))
             if loose := [id_ for id_, account in found.accounts.items() if not account.certain]:
                 other = f"return another account for {_named(loose)}, or one that writes the id in another way"
                 raise _halted(id_type, other)
@@ -74,7 +74,7 @@ async def look_up_excluded(
                 accounts += 1
                 without += not own
             not_found += [id_ for id_ in some if id_ not in found.accounts]
-        if not_found and not await lookup.prove_since(client.clock(), WorkerStatus()):
+        if not_found and not await lookup.control.prove_since(client.clock(), WorkerStatus()):
             raise _halted(id_type, "find no account at all, also none that the API lists, or it lists none")
     if accounts and not ids:
         raise Halted(

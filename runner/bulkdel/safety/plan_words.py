@@ -395,7 +395,7 @@ def _sample_text(plan: RunPlan, there: str) -> str:
     found, latest = server.statuses, latest_sign_in(server)
     text = f"{len(server.found)} of {server.asked} looked up {there}"
     look_ups = plan.target.look_ups(plan.id_type)
-    if server.unproven and look_ups is not None:
+    if server.unproven:
         text += f", {server.unproven} with {look_ups.misread.mark} are not proven absent"
     if found:
         text += f" ({_status_counts(found)})"
@@ -459,7 +459,7 @@ def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
         )
         yield Note("look_ups_find_none", text, {"listed": blind})
     look_ups, records = plan.target.look_ups(plan.id_type), _records(plan)
-    if look_ups is not None and records and all(map(look_ups.lacks_state, records)):
+    if records and all(map(look_ups.lacks_state, records)):
         text = "no sampled record has a state where the job reads it, so no account would ever be"
         yield Note("no_state", f"{text} {plan.arguments.job.target_state.reached}: is its path right?")
     if plan.server.asked and not plan.server.lists:
@@ -488,7 +488,7 @@ def _guard_notes(plan: RunPlan) -> Iterator[Note]:
             text = f"{guard.option} spares every account of the sample, so this run may send no id. Check its value"
             text += "; statuses are compared letter by letter" if guard == ONLY_STATUS else ""
             yield Note("guard_spares_all", text, {"guard": guard.option})
-    lists = look_ups is not None and look_ups.administrators() is not None
+    lists = look_ups.administrators() is not None
     if lists and plan.pool is not None and not plan.server.administrator:
         yield Note("no_administrator", "the API lists no administrator, so none is kept")
 
@@ -501,7 +501,7 @@ def _records(plan: RunPlan) -> list[Mapping[str, Any]]:
 def _backup_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield what the copies of the backup will lack."""
     look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
-    if not plan.arguments.settings.keeps_backup or look_ups is None or not found:
+    if not plan.arguments.settings.keeps_backup or not found:
         return
     for part in look_ups.parts:
         if not any(part in record for record in _records(plan)):

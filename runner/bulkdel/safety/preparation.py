@@ -33,6 +33,7 @@ from bulkdel.format import counted
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
+from bulkdel.http.own_accounts import administrator_of, owner_of
 from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
 from bulkdel.parameters import options_of_run, pinned
@@ -225,7 +226,7 @@ def _check_first(arguments: RunArguments, target: Target | None, log: Progress |
 def _check_can_look_up(read: Excluded, target: Target | None, job: Job, id_type: IdType) -> None:
     """Refuse exclude files of another id type where nothing can be looked up. Raises UsageError."""
     for name in read.to_look_up:
-        if target is not None and target.look_ups(job.id_types[name]) is None:
+        if target is not None and not target.look_ups(job.id_types[name]).possible:
             raise UsageError(
                 f"--exclude: the API of {job.name} has no look-ups, so ids of another type than "
                 f"{id_type.name} protect nothing. Write the exclude files in {id_type.name}"
@@ -363,14 +364,14 @@ async def with_sample_check(
         lookup = AccountLookup(client, target.look_ups(plan.id_type, full=full), chance, patient=True)
         owner = await _ids_of_owner(plan, lookup, auth.users)
         administrator = await _ids_of_administrator(plan, lookup)
-        sample = plan.sample if lookup.possible else []
+        sample = plan.sample if lookup.look_ups.possible else []
         found, unproven = await _sampled(plan, lookup, sample)
         looked_up = await _looked_up_excluded(plan, client, chance)
         cost = None
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
             cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
         if plan.shards and not plan.complete:  # before a shard deletes the accounts that a control of another one lists
-            await lookup.prove(WorkerStatus())
+            await lookup.control.prove(WorkerStatus())
         now = Instant(stamp(wall()), client.transport.ahead_s)
         server = SampleCheck(
             auth.pool,
@@ -384,11 +385,11 @@ async def with_sample_check(
             now,
             cost,
             administrator,
-            found_before=lookup.proven,
+            found_before=lookup.control.proven,
             owner_unknown=bool(auth.users) and not owner,
-            lists=lookup.lists,
-            shows=lookup.shows,
-            blind=0 if lookup.proven else lookup.listed,
+            lists=lookup.control.lists,
+            shows=lookup.control.shows,
+            blind=0 if lookup.control.proven else lookup.control.listed,
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)
@@ -419,7 +420,7 @@ async def _sampled(plan: RunPlan, lookup: AccountLookup, sample: Sequence[str]) 
             )
         found.update(looked.accounts)
         unproven += len(looked.unproven)
-    if sample and not await lookup.check_control(WorkerStatus()):  # else the first doubt would tell
+    if sample and not await lookup.control.check(WorkerStatus()):  # else the first doubt would tell
         raise Halted(
             f"{host}: signed in, but the list of {plan.words.noun}s that shows what look-ups can see could not be read "
             f"({lookup.failed}). {plan.words.nothing}. Run the same command again."
@@ -431,7 +432,7 @@ async def _ids_of_owner(plan: RunPlan, lookup: AccountLookup, users: Sequence[st
     """The ids of the run's type of the key's own user. users: the accounts that the sign-in names. Raises Halted."""
     owner: list[str] = []
     for user in users:
-        known = await lookup.owner(user, WorkerStatus())
+        known = await owner_of(lookup, user, WorkerStatus())
         if known is None:
             raise Halted(
                 f"{plan.target.pinned_host}: signed in, but the look-up of the key's own user failed "
@@ -444,7 +445,7 @@ async def _ids_of_owner(plan: RunPlan, lookup: AccountLookup, users: Sequence[st
 
 async def _ids_of_administrator(plan: RunPlan, lookup: AccountLookup) -> list[str]:
     """The ids of the administrator that the pool keeps; none where the API lists none. Raises Halted."""
-    administrator = await lookup.administrator(WorkerStatus())
+    administrator = await administrator_of(lookup, WorkerStatus())
     if administrator is None:
         raise Halted(
             f"{plan.target.pinned_host}: signed in, but the look-up of an administrator failed ({lookup.failed}). One "
@@ -459,7 +460,7 @@ async def _looked_up_excluded(plan: RunPlan, client: Client, chance: Callable[[]
         return None
     target, types = plan.target, plan.arguments.job.id_types
 
-    def look_ups(name: str) -> LookUps | None:
+    def look_ups(name: str) -> LookUps:
         # In full: a record may hold the ids of some types, such as identities, only when it is asked for them.
         return target.look_ups(types[name], full=True)
 

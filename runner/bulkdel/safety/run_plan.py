@@ -404,7 +404,7 @@ class RunPlan:
     @property
     def has_look_ups(self) -> bool:
         """Whether the API can be asked which ids exist."""
-        return self.target.look_ups(self.id_type) is not None
+        return self.target.look_ups(self.id_type).possible
 
     @property
     def sample(self) -> list[str]:

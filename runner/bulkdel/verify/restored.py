@@ -12,7 +12,7 @@ from bulkdel.core.log_entries import MADE, Outcome
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable
-from bulkdel.job import Account, Job, LookUps, Target, load_job
+from bulkdel.job import Account, Job, LookUps, NoLookUps, Target, load_job
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import restore_place
 
@@ -21,12 +21,12 @@ class Restored(NamedTuple):
     """The restores of a run. A log counts if this user has begun its latest session on this machine.
 
     places: those in the place of the run. pinned: pool and job of each of them. look_ups: they read the ids that
-    the API has given to its accounts; None where no restore is noted. key: of this user; without one no log counts.
+    the API has given to its accounts. key: of this user; without one no log counts.
     """
 
     places: Sequence[Path] = ()
     pinned: Mapping[str, str] = {}
-    look_ups: LookUps | None = None
+    look_ups: LookUps = NoLookUps()
     key: bytes | None = None
 
     @classmethod
@@ -44,8 +44,6 @@ class Restored(NamedTuple):
 
     def own_ids(self, account: Account) -> tuple[str, ...]:
         """The id that the API has given to each record of the account; empty when a record does not have its id."""
-        if self.look_ups is None:
-            return ()
         ids = [self.look_ups.ids_of(record) for record in account.records]
         return tuple(each[0] for each in ids) if all(ids) else ()
 

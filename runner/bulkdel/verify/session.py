@@ -38,8 +38,10 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop, Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
+from bulkdel.http.account_reader import STRANGER
 from bulkdel.http.client import WorkerStatus
-from bulkdel.http.lookup import CONTROL_TRIES, IDS_AT_ONCE, STRANGER, AccountLookup
+from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
+from bulkdel.http.positive_control import CONTROL_TRIES
 from bulkdel.job import Target
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_at
@@ -300,7 +302,7 @@ class VerifySession:
             return
         self._failed_in_row = 0
         self._left.unproven += len(looked.unproven)
-        self._left.misread = live.lookup.misread
+        self._left.misread = live.lookup.look_ups.misread
         now = Instant(stamp(self._surroundings.wall()), live.workers.client.transport.ahead_s)
         sampled = Sampled.from_json(self._reopened.log_index.progress.header.sample)
         reusable = self._reopened.id_type.reusable
@@ -362,14 +364,14 @@ class VerifySession:
         # Without the findings of earlier look-ups, which prove nothing now.
         lookup = AccountLookup(live.workers.client, self._look_ups, self._surroundings.chance)
         for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
-            if await lookup.prove(worker):
+            if await lookup.control.prove(worker):
                 return
         kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
-        if lookup.failed and (not lookup.listed or lookup.failed == STRANGER):
+        if lookup.failed and (not lookup.control.listed or lookup.failed == STRANGER):
             why = f"the control failed: {lookup.failed}. Does the key have the permission to list and to read {noun}s?"
         elif lookup.failed:
             why = f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read {noun}s?"
-        elif lookup.listed:
+        elif lookup.control.listed:
             why = f"the control failed: look-ups by {kind} find no {noun}, not even those that the pool lists"
         else:
             why = (
