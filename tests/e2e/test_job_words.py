@@ -28,6 +28,7 @@ from dataclasses import dataclass, fields
 
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.target_state import TargetState
+from bulkdel.job import NoLookUps
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.genauth_job import GenAuth
 
@@ -48,7 +49,7 @@ class Disable(DeleteUsers):
 @dataclass(frozen=True, slots=True)
 class BlindTarget(GenAuth):
     def look_ups(self, id_type, *, full=False):
-        return None
+        return NoLookUps()
 
 
 class Blind(DeleteUsers):
@@ -63,6 +64,20 @@ class Blind(DeleteUsers):
     def sandbox(self, ids, id_type, parameters):
         with super().sandbox(ids, id_type, parameters) as made:
             yield BlindTarget(**{one.name: getattr(made, one.name) for one in fields(made)})
+
+
+@dataclass(frozen=True, slots=True)
+class OldTarget(GenAuth):
+    def look_ups(self, id_type, *, full=False):
+        return None
+
+
+class Old(Blind):
+    name = "old"
+
+    def target(self, options):
+        made = super().target(options)
+        return OldTarget(**{one.name: getattr(made, one.name) for one in fields(made)})
 '''
 
 
@@ -98,7 +113,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     work.mkdir()
     (site / "wordjobs.py").write_text(JOBS)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: words\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[bulkdel.jobs]\ndisable = wordjobs:Disable\nblind = wordjobs:Blind\n")
+    (info / "entry_points.txt").write_text(
+        "[bulkdel.jobs]\ndisable = wordjobs:Disable\nblind = wordjobs:Blind\nold = wordjobs:Old\n"
+    )
     write_objects(work / "users.jsonl", [*IDS, *GONE])
     with sandbox([*IDS, *user_ids(2, seed=73)], unknown_ids="refuse") as served:
         yield Bench(site, work, served)
@@ -229,3 +246,10 @@ def test_options_that_need_look_ups_are_refused(option: tuple[str, ...], where: 
     assert (ran.code, f"{option[0]}: the API of blind has no look-ups" in ran.err) == (2, True), ran
     assert bench.served.ledger.requests == 0
     assert sorted(path.name for path in bench.folder.iterdir()) == ["users.jsonl"]
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_job_whose_look_ups_are_none_of_the_contract_is_refused(command: str, bench: Bench) -> None:
+    ran = bench.to_it(command, job="old")
+    assert (ran.code, "the look-ups of old do not inherit from bulkdel.job.LookUps" in ran.err) == (2, True), ran
+    assert bench.served.ledger.requests == 0

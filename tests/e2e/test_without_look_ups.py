@@ -31,7 +31,7 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Request, Verdict
 from bulkdel.core.id_type import IdType
 from bulkdel.core.outcome import Detail, OutcomeWords
 from bulkdel.errors import UsageError
-from bulkdel.job import Job
+from bulkdel.job import Job, NoLookUps
 
 STATUSES = {
     204: Decision(NextStep.SETTLED),
@@ -78,7 +78,7 @@ class Api:
     key_hint: str = ""
     pause_s: float = 1.0
     def auth(self, transport, rate_limiter, **more): return Key()
-    def look_ups(self, id_type, *, full=False): return None
+    def look_ups(self, id_type, *, full=False): return NoLookUps()
     def action(self, id_type): return Many() if self.many else Each()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +17,8 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.engine.creation import CreationInHand, chunk_in_hand
-from bulkdel.engine.parts import GONE_AFTER, Parts, Tally
+from bulkdel.engine.creations import GONE_AFTER, Creations
+from bulkdel.engine.parts import Parts, Tally
 from bulkdel.http.client import WorkerStatus
 from bulkdel_jobs.genauth.creating import CREATED_BY_API, CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers
@@ -36,10 +37,13 @@ def rows(*users: User) -> Records:
     )
 
 
-def in_hand(*users: User, tally: Tally | None = None, **more: Any) -> CreationInHand:
-    more = {"deleted_at": None, "now": lambda: NOON} | more
-    known = {"tally": tally or Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "job": RestoreUsers()}
-    parts = cast("Parts", SimpleNamespace(**known, **more, lookup=SimpleNamespace(look_ups=CreatedUserLookUps())))
+def creations(deleted_at: Instant | None = None) -> Creations:
+    return Creations(RestoreUsers(), CreatedUserLookUps(), deleted_at)
+
+
+def in_hand(*users: User, shared: Creations | None = None, now: Callable[[], Instant] = lambda: NOON) -> CreationInHand:
+    known = {"tally": Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "now": now}
+    parts = cast("Parts", SimpleNamespace(**known, creations=shared or creations()))
     found = chunk_in_hand(Chunk(rows(*users)), WorkerStatus(), parts)
     assert isinstance(found, CreationInHand)
     return found
@@ -110,17 +114,17 @@ def test_the_answer_to_a_request_of_one_record_is_about_that_record(
 
 
 def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_it() -> None:
-    tally = Tally(IdSet(), succeeded=False)
+    shared = creations()
     gone, kept = (ANN | {"departmentIds": [name, "there"]} for name in ("gone", "kept"))
     for number in range(GONE_AFTER):
-        assert not tally.gone_references
+        assert not shared.gone
         for user, name in ((gone, "gone"), (kept, "kept")):
             less = rows(user | {"departmentIds": ["there"]})
             left_out = Reduction(less.payloads[0] or b"", "1 of 2 departmentIds", (f"departmentIds {name}",))
-            accepted(in_hand(user, tally=tally), less, [user | {"userId": str(number)}], left_out)
-        accepted(in_hand(kept, tally=tally), rows(kept), [kept | {"userId": "9"}])
-    assert tally.gone_references == {"departmentIds gone"}
-    chunk = in_hand(gone, kept, tally=tally)
+            accepted(in_hand(user, shared=shared), less, [user | {"userId": str(number)}], left_out)
+        accepted(in_hand(kept, shared=shared), rows(kept), [kept | {"userId": "9"}])
+    assert shared.gone == {"departmentIds gone"}
+    chunk = in_hand(gone, kept, shared=shared)
     sent = [json.loads(record.payload or b"")["departmentIds"] for record in chunk.as_sent(Send(rows(gone, kept), 1))]
     assert sent == [["there"], ["kept", "there"]]
     accepted(chunk, rows(gone), [gone | {"userId": "1", "departmentIds": ["there"]}])
@@ -144,23 +148,23 @@ def test_the_log_names_all_that_a_created_user_lacks(shown: bool) -> None:
 @mutant(
     "with a department that is gone another part of the user is lost",
     "CreationInHand.as_sent",
-    swap("step.left_out is not None", "step.left_out is not None and not self._parts.tally.gone_references"),
+    swap("step.left_out is not None", "step.left_out is not None and not self._creations.gone"),
     case="False",
 )
 @pytest.mark.parametrize("early", [True, False])
 def test_with_a_part_that_is_gone_no_other_part_is_lost(early: bool) -> None:
     """It becomes known while the record is refused, before or after the choice of what to leave out."""
-    tally = Tally(IdSet(), succeeded=False)
+    shared = creations()
     user = ANN | {"departmentIds": ["d1", "gone"], "identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
-    chunk = in_hand(user, tally=tally)
+    chunk = in_hand(user, shared=shared)
     chunk.state.looked_up({}, proven=True)
-    tally.refused_references["departmentIds gone"] = GONE_AFTER if early else 0
+    shared.refused["departmentIds gone"] = GONE_AFTER if early else 0
     sent = []
     for _ in range(2):
         chunk.state.replied(Decision(NextStep.SPLIT))
         step = chunk.state.next_step()
         assert isinstance(step, Send)
-        tally.refused_references["departmentIds gone"] = GONE_AFTER
+        shared.refused["departmentIds gone"] = GONE_AFTER
         sent += [json.loads(payload or b"") for payload in chunk.as_sent(step).payloads]
     assert all(len(one["identities"]) == 1 for one in sent)
     assert [one["departmentIds"] for one in sent] == ([["d1"], []] if early else [["gone"], ["d1"]])
@@ -194,7 +198,7 @@ def test_records_without_a_key_are_sent_one_by_one() -> None:
 def test_an_account_that_was_deleted_within_ten_minutes_may_be_gone(ago_s: int, left: bool) -> None:
     now = Instant("2026-01-01T12:00:00+00:00", 0)
     deleted_at = Instant(datetime.fromtimestamp(now.ours - ago_s, UTC).isoformat(), 0)
-    chunk = in_hand(ANN, deleted_at=deleted_at, now=lambda: now)
+    chunk = in_hand(ANN, shared=creations(deleted_at), now=lambda: now)
     chunk.state.looked_up({"old 0": Presence.NEVER_GONE}, proven=True)
     assert (chunk.state.next_step() is not None) is left
     assert [one.kind for one in chunk.state.settled] == ([] if left else ["already"])

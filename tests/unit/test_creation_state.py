@@ -268,7 +268,7 @@ def test_of_a_record_that_is_refused_alone_again_nothing_has_to_be_looked_up() -
     "ChunkState._reached",
     swap(
         'self._settle("done", sub_chunk, reached, detail=detail)',
-        'self._settle("done", sub_chunk, reached, detail=detail, reason=sub_chunk.without)',
+        'self._settle("done", sub_chunk, reached, detail=detail, reason=f"without {self._left_out_of(reached)}")',
     ),
 )
 def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:

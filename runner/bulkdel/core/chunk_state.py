@@ -89,9 +89,6 @@ class SubChunk(NamedTuple):
     renewed: how many look-ups have repeated one that was too old when the request could leave.
     part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
-    clash: the latest refusal says that an account with a key of one of these is there already.
-    left_out: what was left out of the record because the API refused it; None for the whole record.
-    reductions: what may still be left out of it; None before it was refused alone.
     """
 
     records: Records
@@ -106,9 +103,6 @@ class SubChunk(NamedTuple):
     renewed: int = 0
     part: int = 0
     detail: Detail = NOTHING_SAID
-    clash: bool = False
-    left_out: Reduction | None = None
-    reductions: tuple[Reduction, ...] | None = None
 
     @property
     def may_be_ours(self) -> bool:
@@ -145,11 +139,6 @@ class SubChunk(NamedTuple):
         """The state after the latest response has refused these."""
         varied = self.varied or (self.shared and self.detail.refusal != detail.refusal)
         return self._replace(detail=detail, varied=varied)
-
-    @property
-    def without(self) -> str | None:
-        """What was left out of the record, as the reason of its outcome."""
-        return None if self.left_out is None else f"without {self.left_out.lost}"
 
 
 def _left(sub_chunk: SubChunk, why: LookUpReason | None) -> SubChunk:
@@ -251,7 +240,7 @@ class ChunkState:
             return None
         sub_chunk, why = self._stack[-1]
         if why is None:
-            return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part, sub_chunk.left_out)
+            return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part, self._left_out_of(sub_chunk.records))
         return LookUp(sub_chunk.records, why, sub_chunk.again if why in REPEATED else 0)
 
     def replied(self, decision: Decision, requests: int = 1) -> None:
@@ -428,7 +417,13 @@ class ChunkState:
             rest = sub_chunk._replace(records=records, part=sub_chunk.part + 1, attempts=0)
             self._stack.append((rest._replace(maybe_applied=True, touched=True), None))
         else:
-            self._settle("done", sub_chunk, records, detail=detail, reason=sub_chunk.without)
+            left_out = self._left_out_of(records)
+            reason = None if left_out is None else f"without {left_out.lost}"
+            self._settle("done", sub_chunk, records, detail=detail, reason=reason)
+
+    def _left_out_of(self, records: Records) -> Reduction | None:  # noqa: ARG002 - of an id nothing can be left out
+        """What is left out of a record because the API has refused it; None for whole records."""
+        return None
 
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
         """Send again after no response, or one without a clear answer, until the attempts run out."""

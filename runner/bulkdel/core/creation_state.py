@@ -21,7 +21,7 @@ been applied is followed by look-ups, and without a response it is repeated only
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import MAY_LAG, REPEATED, ChunkState, Found, LookUpReason, SubChunk
@@ -65,6 +65,9 @@ class CreationState(ChunkState):
     reductions_of: Callable[[Record], Sequence[Reduction]] = no_reductions
     deletion_lags: bool = False
     _unclear: bool = False  # whether a request of this session got a response that says nothing clear
+    _clashes: set[str] = field(default_factory=set)  # ids whose latest refusal says that another account has a key
+    _left_out: dict[str, Reduction] = field(default_factory=dict)  # by id, what was left out of a refused record
+    _reductions: dict[str, list[Reduction]] = field(default_factory=dict)  # by id, what may still be left out of it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +98,9 @@ class CreationState(ChunkState):
         if decision.next_step not in {NextStep.LOOK_UP, NextStep.SPLIT}:
             super()._decided(sub_chunk, decision)
             return
-        sub_chunk = sub_chunk._replace(clash=decision.next_step is NextStep.LOOK_UP)
+        self._clashes.difference_update(sub_chunk.records.ids)
+        if decision.next_step is NextStep.LOOK_UP:
+            self._clashes.update(sub_chunk.records.ids)
         if len(sub_chunk.records) > 1:
             self._stack.append((sub_chunk._replace(maybe_applied=True), LookUpReason.UNSURE))
         else:
@@ -138,17 +143,19 @@ class CreationState(ChunkState):
     def _reduce(self, sub_chunk: SubChunk) -> None:
         """Send a refused record again without a part that may be the cause; settle it when no such part is left."""
         (record,) = sub_chunk.records
-        reductions = sub_chunk.reductions if sub_chunk.reductions is not None else tuple(self.reductions_of(record))
-        if not reductions and sub_chunk.clash and sub_chunk.maybe_applied and not self._lag_is_over:
+        if record.id not in self._reductions:
+            self._reductions[record.id] = list(self.reductions_of(record))
+        if reductions := self._reductions[record.id]:
+            self._left_out[record.id] = left_out = reductions.pop(0)
+            records = Records.of([record._replace(payload=left_out.payload)])
+            self._stack.append((sub_chunk._replace(records=records, attempts=0), None))
+        elif record.id in self._clashes and sub_chunk.maybe_applied and not self._lag_is_over:
             self._wait(sub_chunk)
-            return
-        if not reductions:
+        else:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
-            return
-        left_out, *others = reductions
-        records = Records.of([record._replace(payload=left_out.payload)])
-        again = sub_chunk._replace(records=records, attempts=0, left_out=left_out, reductions=tuple(others))
-        self._stack.append((again, None))
+
+    def _left_out_of(self, records: Records) -> Reduction | None:
+        return self._left_out.get(records.ids[0]) if len(records) == 1 else None
 
     def _found(
         self, sub_chunk: SubChunk, why: LookUpReason | None, found: Found, *, blind: bool, unproven: Collection[str]
@@ -211,4 +218,4 @@ class CreationState(ChunkState):
             self._stack.append((rest, None))
         else:
             # Unless it is a clash, what was sent before has had no effect: the next refusal needs no look-up.
-            self._reduce(rest._replace(maybe_applied=rest.clash))
+            self._reduce(rest._replace(maybe_applied=rest.records.ids[0] in self._clashes))

@@ -7,7 +7,7 @@ response or a look-up. `core.created_account.creation` judges the accounts that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bulkdel.core.account_match import Instant, Presence, lag_is_over
@@ -16,15 +16,15 @@ from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.log_entries import MADE
-from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor, RecordRedactor
 from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.engine.chunk import ChunkInHand
+from bulkdel.engine.creations import Creations
 from bulkdel.engine.parts import Parts
 from bulkdel.http.account_reader import STRANGER
 from bulkdel.http.client import WorkerStatus
-from bulkdel.job import Account, ByKeys, FindsCreated, Job
+from bulkdel.job import Account, ByKeys
 
 
 class CreationInHand(ChunkInHand):
@@ -32,9 +32,9 @@ class CreationInHand(ChunkInHand):
 
     state: CreationState
 
-    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, look_ups: FindsCreated) -> None:
-        """look_ups: those of the job."""
+    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, creations: Creations) -> None:
         super().__init__(chunk, worker, parts)
+        self._creations, look_ups = creations, creations.look_ups
         self._all_keys = look_ups.for_records(chunk.records)
         self._one_key = look_ups.for_records(chunk.records, one_key=True)  # finds what was created
         self._keys = {key for id_ in chunk.records.ids for key in self._all_keys.keys_of(id_)}
@@ -44,7 +44,7 @@ class CreationInHand(ChunkInHand):
         self._noted: dict[str, dict[str, Any]] = {}
 
     def _make_state(self, *, lag_over: bool) -> CreationState:
-        chunk, tally, deleted_at = self._chunk, self._parts.tally, self._parts.deleted_at
+        chunk, tally, deleted_at = self._chunk, self._parts.tally, self._creations.deleted_at
         return CreationState(
             chunk,
             in_doubt=chunk.doubt is not None,
@@ -55,7 +55,7 @@ class CreationInHand(ChunkInHand):
             groups=_apart(chunk.records, self._all_keys),
             looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
             resend_unproven=self._parts.in_doubt_resend and not chunk.protected,
-            reductions_of=self._reductions,
+            reductions_of=self._creations.reductions,
             deletion_lags=deleted_at is not None and not lag_is_over(deleted_at, self._parts.now()),
         )
 
@@ -77,12 +77,6 @@ class CreationInHand(ChunkInHand):
     def _redactor(self, ids: Sequence[str]) -> IdRedactor:
         return RecordRedactor(self._all_keys.texts(ids))
 
-    def _reductions(self, record: Record) -> list[Reduction]:
-        """The reductions of a record that the API refuses: first those that leave out references to what is gone."""
-        reductions = self._parts.job.reductions(record)
-        gone = self._parts.tally.gone_references.intersection(one for each in reductions for one in each.references)
-        return sorted(reductions, key=lambda each: not gone.issubset(each.references))
-
     def as_sent(self, step: Send) -> Records:
         """Leave out the references that the API has refused in several other records.
 
@@ -91,9 +85,9 @@ class CreationInHand(ChunkInHand):
         if step.left_out is not None:
             self._left_out |= dict.fromkeys(step.records.ids, step.left_out.lost)
             return step.records
-        if not (gone := self._parts.tally.gone_references):
+        if not self._creations.gone:
             return step.records
-        reduced = [_without(record, self._parts.job, gone) for record in step.records]
+        reduced = [self._creations.without_gone(record) for record in step.records]
         self._left_out |= {record.id: lost for record, lost in reduced if lost}
         return Records.of(record for record, _ in reduced)
 
@@ -119,24 +113,14 @@ class CreationInHand(ChunkInHand):
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
         for id_, account in created.items():
             self._note(id_, account)
-        self._note_references(step, created)
+        self._creations.note([record for record in step.records if record.id in created], step.left_out)
         answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in created]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
-
-    def _note_references(self, step: Send, created: Collection[str]) -> None:
-        """Note which references the API has refused, and which it has taken since then."""
-        tally = self._parts.tally
-        if created and step.left_out is not None:
-            tally.refused_references.update(step.left_out.references)
-        for record in step.records if tally.refused_references else ():
-            if record.id in created:
-                references = {one for each in self._parts.job.reductions(record) for one in each.references}
-                tally.accepted_references |= references - tally.gone_references
 
     async def look_up(self, step: LookUp) -> None:
         """Wait until no other chunk in hand has one of these keys, and look them up."""
         if not self._keys_reserved:
-            await self._parts.tally.reserved.reserve(self._keys)
+            await self._creations.reserved.reserve(self._keys)
             self._keys_reserved = True
         await super().look_up(step)
 
@@ -144,7 +128,7 @@ class CreationInHand(ChunkInHand):
         """Enqueue the outcomes of the chunk, and let its keys go."""
         super().write_outcomes()
         if self._keys_reserved:
-            self._parts.tally.reserved.release(self._keys)
+            self._creations.reserved.release(self._keys)
 
     def _has_lagged(self, step: LookUp, found: Found) -> bool:
         """An account that was created is there now, or one that was deleted is gone."""
@@ -220,17 +204,6 @@ def _apart(records: Records, look_ups: ByKeys) -> Sequence[Records]:
 
 def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHand:
     """Take a chunk in hand, as the job's target state wants it."""
-    look_ups = parts.lookup.look_ups
-    if parts.job.target_state.created and isinstance(look_ups, FindsCreated):
-        return CreationInHand(chunk, worker, parts, look_ups)
+    if parts.creations is not None:
+        return CreationInHand(chunk, worker, parts, parts.creations)
     return ChunkInHand(chunk, worker, parts)
-
-
-def _without(record: Record, job: Job, gone: frozenset[str]) -> tuple[Record, str]:
-    """A record without these references, and what was left out."""
-    lost: list[str] = []
-    while possible := [each for each in job.reductions(record) if gone.issuperset(each.references)]:
-        left_out = max(possible, key=lambda each: len(each.references))
-        record = record._replace(payload=left_out.payload)
-        lost.append(left_out.lost)
-    return record, " and ".join(lost)

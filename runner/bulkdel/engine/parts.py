@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -20,6 +20,7 @@ from bulkdel.core.log_entries import Outcome, Released, stamp
 from bulkdel.core.outcome import Settled
 from bulkdel.core.retry import LAG_MAX_S, refused_words, too_many_refused
 from bulkdel.engine.backup import Backup
+from bulkdel.engine.creations import Creations
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.progress import Event
 from bulkdel.engine.surroundings import Surroundings
@@ -29,32 +30,8 @@ from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Action, Job
 
-GONE_AFTER = 3
-"""After so many records that the API refuses with a reference and accepts without it, the reference counts as gone."""
-
-
 CODES_MAX = 50
 """Different codes of refusals that are counted apart."""
-
-
-class ReservedKeys:
-    """The keys of the chunks that are in hand, where accounts are created. No two of these chunks share one."""
-
-    def __init__(self) -> None:
-        self._keys: set[str] = set()
-        self._released = asyncio.Event()
-
-    async def reserve(self, keys: Collection[str]) -> None:
-        """Wait until no other chunk has one of these keys, and reserve them."""
-        while not self._keys.isdisjoint(keys):
-            await self._released.wait()
-        self._keys.update(keys)
-
-    def release(self, keys: Collection[str]) -> None:
-        """End the reservation of these keys."""
-        self._keys.difference_update(keys)
-        self._released.set()  # all chunks that wait compare again
-        self._released.clear()
 
 
 @dataclass(slots=True)
@@ -70,9 +47,6 @@ class Tally:
         back.
     lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
     refused_codes: refused rows by the code of the response, for the progress; at most CODES_MAX codes.
-    refused_references: by reference, how many records the API has refused with it and accepted without it.
-    accepted_references: references that it has accepted in another record since the first refusal.
-    reserved: the keys of the chunks in hand.
     uncertain: the latest reason, other than a failed request, for which a chunk was left: a look-up returned accounts
         that it was not asked for, an answer per id settled only some of its ids, a look-up was too old for the guards.
     succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
@@ -90,15 +64,6 @@ class Tally:
     lags_in_vain: int = 0
     uncertain: str = ""
     refused_codes: Counter[str] = field(default_factory=Counter)
-    refused_references: Counter[str] = field(default_factory=Counter)
-    accepted_references: set[str] = field(default_factory=set)
-    reserved: ReservedKeys = field(default_factory=ReservedKeys)
-
-    @property
-    def gone_references(self) -> frozenset[str]:
-        """References that count as gone: refused in several records, and accepted in none since."""
-        refused = (reference for reference, rows in self.refused_references.items() if rows >= GONE_AFTER)
-        return frozenset(refused) - self.accepted_references
 
     @property
     def not_sent(self) -> int:
@@ -119,7 +84,7 @@ class Parts:
     guards: which of the looked-up accounts are spared. administrator: ids of the one that the pool keeps.
     gate: where a chunk waits before its intent.
     on_event: called with an event for every chunk that is done; None when no event is wanted.
-    deleted_at: when the run that this one undoes settled its last row; None when it undoes none.
+    creations: what they share where accounts are created; None for every other job.
     """
 
     client: Client
@@ -144,7 +109,7 @@ class Parts:
     guards: Guards = NO_GUARDS
     gate: Gate = field(default_factory=OpenGate)
     on_event: Callable[[Event], None] | None = None
-    deleted_at: Instant | None = None
+    creations: Creations | None = None
 
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""

@@ -25,6 +25,7 @@ from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.control import Changes, SessionControl
+from bulkdel.engine.creations import Creations
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.parts import Parts, Tally
@@ -39,6 +40,7 @@ from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
+from bulkdel.job import FindsCreated
 from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
 
@@ -203,7 +205,6 @@ class SendingSession:
 
     def _parts(self, client: Client, lookup: AccountLookup, backup: Backup | None) -> Parts:
         plan, log, settings = self._plan, self._log, self._plan.arguments.settings
-        undoes = plan.arguments.undoes
         return Parts(
             client=client,
             lookup=lookup,
@@ -227,8 +228,15 @@ class SendingSession:
             guards=plan.guards,
             gate=OpenGate() if log.lease.length_s is None else Gate(lambda: client.rate_limiter.rate),
             on_event=self._on_event if self._chunk_events else None,
-            deleted_at=undoes.settled_at if undoes is not None else None,
+            creations=self._creations(),
         )
+
+    def _creations(self) -> Creations | None:
+        job, look_ups, undoes = self._plan.arguments.job, self._look_ups, self._plan.arguments.undoes
+        if not job.target_state.created:
+            return None
+        assert isinstance(look_ups, FindsCreated), "checked with the arguments"
+        return Creations(job, look_ups, None if undoes is None else undoes.settled_at)
 
     async def _end(self, parts: Parts, figures: Mapping[str, Any], *, until: datetime | None) -> SessionResult:
         """Write the last entry of the session, and add up."""

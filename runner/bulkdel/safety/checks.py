@@ -37,7 +37,7 @@ from bulkdel.export.encoding import encoding_named
 from bulkdel.format import counted, did_you_mean, located, shown, span, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.http.transport import host_in
-from bulkdel.job import Job, Target, loadable_jobs
+from bulkdel.job import FindsCreated, Job, LookUps, Target, loadable_jobs
 from bulkdel.options import OPTIONS
 from bulkdel.output import say
 from bulkdel.parameters import check_values, options_of_run
@@ -253,6 +253,11 @@ def check_credentials(target: Target | None, log: Progress | None) -> None:
 def check_look_ups(arguments: RunArguments, target: Target, id_type: IdType) -> None:
     """Refuse, before anything is sent, options that need look-ups when the API has none. Raises UsageError."""
     settings, look_ups, job = arguments.settings, target.look_ups(id_type), arguments.job.name
+    wanted = FindsCreated if arguments.job.target_state.created else LookUps
+    if not isinstance(look_ups, wanted):
+        raise UsageError(
+            f"the look-ups of {job} do not inherit from bulkdel.job.{wanted.__name__}: docs/adding-a-job.md"
+        )
     guards = settings.guards.given
     if not look_ups.possible:
         options = {"--look-first": settings.look_first, "--backup": settings.keeps_backup}
