@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from bulkdel.errors import NotAcceptable
-from bulkdel.fleet import children
-from bulkdel.fleet.children import ChildEnded, Children
+from bulkdel.fleet import batch_child
+from bulkdel.fleet.batch_child import ChildEnded, Children
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Work
 from bulkdel.fleet.rate_keeper import keeping_rate
@@ -76,7 +76,7 @@ def planned(folder: Path, engine: LocalProcesses, *, again: bool = True, seen: A
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "AGAIN_S", 0.0)
+    monkeypatch.setattr(batch_child, "AGAIN_S", 0.0)
 
 
 @mutant(
@@ -99,7 +99,7 @@ def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path)
 def test_a_process_that_is_lost_again_and_again_ends_with_ids_remaining(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children, "LOST_MAX", 2)
+    monkeypatch.setattr(batch_child, "LOST_MAX", 2)
     engine = LosesSome(100)
     ended = planned(tmp_path, engine)
     assert (ended.exit, "was lost" in ended.error, len(engine.words)) == (4, True, 2)
@@ -160,7 +160,7 @@ async def test_a_process_that_is_lost_too_often_without_progress_is_not_placed_a
     settled: list[int], placed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line of progress is none when no further row is settled."""
-    monkeypatch.setattr(children, "LOST_MAX", 3)
+    monkeypatch.setattr(batch_child, "LOST_MAX", 3)
     engine = UnluckyNodes(*settled)
     ended = await Children(engine).run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING)
     assert (engine.placed, ended.exit) == (placed, 0 if placed > len(settled) else 4), ended.error
@@ -170,8 +170,8 @@ async def test_nothing_waits_for_a_process_that_is_not_placed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither after the last loss, nor when a signal comes in the time before it would be placed again."""
-    monkeypatch.setattr(children, "AGAIN_S", 60.0)
-    monkeypatch.setattr(children, "LOST_MAX", 2)
+    monkeypatch.setattr(batch_child, "AGAIN_S", 60.0)
+    monkeypatch.setattr(batch_child, "LOST_MAX", 2)
     under_way = Children(UnluckyNodes(1))
     waiting = asyncio.create_task(under_way.run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING))
     done, _ = await asyncio.wait({waiting}, timeout=0.5)
@@ -180,7 +180,7 @@ async def test_nothing_waits_for_a_process_that_is_not_placed_again(
     done, _ = await asyncio.wait({waiting}, timeout=WAIT_MAX_S)
     assert done, "it waits for a process that is not placed again"
     assert waiting.result().exit == 4
-    monkeypatch.setattr(children, "LOST_MAX", 1)
+    monkeypatch.setattr(batch_child, "LOST_MAX", 1)
     last = asyncio.create_task(Children(UnluckyNodes(1)).run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING))
     done, _ = await asyncio.wait({last}, timeout=WAIT_MAX_S)
     assert done, "it was lost for the last time"

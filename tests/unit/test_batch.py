@@ -46,8 +46,8 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.mac import with_mac
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
+from bulkdel.fleet.batch_child import ChildEnded
 from bulkdel.fleet.batch_file import read_batch
-from bulkdel.fleet.children import ChildEnded
 from bulkdel.options import FROM_BATCH
 from bulkdel.settings import Settings
 from tests.mutants import mutant

@@ -17,9 +17,9 @@ from bulkdel.commands.several import RunState, answers_of, at_once, print_answer
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.fleet.batch_child import ChildEnded, Children
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import BATCH, read_state
-from bulkdel.fleet.children import ChildEnded, Children
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate

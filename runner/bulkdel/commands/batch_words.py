@@ -10,7 +10,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.batch import COMPLETE, Due, PlannedRun, ToConfirm
 from bulkdel.core.batch_status import LEFT_OUT, rows_of
 from bulkdel.core.outcome import REMAINING
-from bulkdel.fleet.children import ChildEnded
+from bulkdel.fleet.batch_child import ChildEnded
 from bulkdel.fleet.run_log import NOT_BEGUN, NOT_STARTED
 from bulkdel.format import counted, span
 
