@@ -976,8 +976,8 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
 
 @mutant(
     "a frozen run keeps its batch from ending",
-    "Children._kill_late",
-    swap("self._kill_after_s", "self._kill_after_s * 60"),
+    "Supervisor._drain_in_time",
+    swap("asyncio.sleep(self._drain_s + KILL_AFTER_S)", "asyncio.sleep((self._drain_s + KILL_AFTER_S) * 60)"),
 )
 @mutant(
     "a run of a batch has only the time to drain of another one",

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from bulkdel.errors import NotAcceptable
-from bulkdel.fleet import batch_child
-from bulkdel.fleet.batch_child import ChildEnded, Children
+from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Work
 from bulkdel.fleet.rate_keeper import keeping_rate
+from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.http.shared_rate import KeeperAddress
 from tests.harness import environment, user_ids, write_objects
 from tests.mutants import mutant
@@ -60,7 +60,9 @@ class LosesSome(LocalProcesses):
         return OnLostMachine(placed) if len(self.words) <= self.losses else placed
 
 
-def planned(folder: Path, engine: LocalProcesses, *, again: bool = True, seen: Any = lambda _: None) -> ChildEnded:
+def planned(
+    folder: Path, engine: LocalProcesses, *, again: bool = True, seen: Any = lambda _: None, losses_max: int = 5
+) -> ChildEnded:
     """Plan an export in a process that the engine places, first with these words and then with a --limit."""
     export = write_objects(folder / "export.jsonl", user_ids(20))
     words = ["plan", "delete-users", str(export), "--sandbox", "--json", "--log-format", "json"]
@@ -69,20 +71,16 @@ def planned(folder: Path, engine: LocalProcesses, *, again: bool = True, seen: A
         async with keeping_rate({"all": 0.0}) as keeper:
             work = Work(words, Environment(), keeper.address("all"), folder)
             other = replace(work, words=[*words, "--limit", "7"]) if again else None
-            return await Children(engine).run(work, folder / "plan.log", seen, other)
+            supervisor = Supervisor(engine, Restarts(0.0, losses_max))
+            return await run_child(supervisor, work, folder / "plan.log", seen, other)
 
     return asyncio.run(plan())
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_child, "AGAIN_S", 0.0)
-
-
 @mutant(
     "a run of a batch that was lost with its machine is not placed again",
-    "Children.run",
-    swap("lost == LOST_MAX", "lost"),
+    "_EarlyEnds.given_up",
+    swap("self._lost >= self._restarts.losses_max", "self._lost > 0"),
 )
 @pytest.mark.untraced
 def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path) -> None:
@@ -96,12 +94,9 @@ def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path)
 
 @pytest.mark.soak
 @pytest.mark.untraced
-def test_a_process_that_is_lost_again_and_again_ends_with_ids_remaining(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batch_child, "LOST_MAX", 2)
+def test_a_process_that_is_lost_again_and_again_ends_with_ids_remaining(tmp_path: Path) -> None:
     engine = LosesSome(100)
-    ended = planned(tmp_path, engine)
+    ended = planned(tmp_path, engine, losses_max=2)
     assert (ended.exit, "was lost" in ended.error, len(engine.words)) == (4, True, 2)
     engine = LosesSome(1)
     assert (planned(tmp_path, engine, again=False).exit, len(engine.words)) == (4, 1)
@@ -141,47 +136,46 @@ class UnluckyNodes(LocalProcesses):
 NOTHING = Work([], Environment(), KeeperAddress("/nowhere", "all"))
 
 
+async def run_to_its_end(supervisor: Supervisor, folder: Path) -> ChildEnded:
+    """Run a child that is placed again when it is lost."""
+    return await run_child(supervisor, NOTHING, folder / "run.log", lambda _: None, NOTHING)
+
+
 @mutant(
     "a run of a batch that is lost again and again is placed for ever",
-    "Children.run.read",
-    swap('event["settled"] > settled', 'event["settled"] >= settled'),
+    "Supervisor.run",
+    swap("child.settled > settled", "child.settled >= settled"),
 )
 @pytest.mark.parametrize(
     ("settled", "placed"),
     [
-        ([10] * 9, 3),
+        ([10] * 9, 4),
         ([0] * 9, 3),
-        ([30, 10, 20, 30, 10, 20], 3),
-        ([10, 20, 30, *[30] * 9], 5),
+        ([30, 10, 20, 30, 10, 20], 4),
+        ([10, 20, 30, *[30] * 9], 6),
         ([10, 10, 20, 20, 30, 30], 7),
     ],
 )
 async def test_a_process_that_is_lost_too_often_without_progress_is_not_placed_again(
-    settled: list[int], placed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settled: list[int], placed: int, tmp_path: Path
 ) -> None:
     """A line of progress is none when no further row is settled."""
-    monkeypatch.setattr(batch_child, "LOST_MAX", 3)
     engine = UnluckyNodes(*settled)
-    ended = await Children(engine).run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING)
+    ended = await run_to_its_end(Supervisor(engine, Restarts(0.0, 3)), tmp_path)
     assert (engine.placed, ended.exit) == (placed, 0 if placed > len(settled) else 4), ended.error
 
 
-async def test_nothing_waits_for_a_process_that_is_not_placed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nothing_waits_for_a_process_that_is_not_placed_again(tmp_path: Path) -> None:
     """Neither after the last loss, nor when a signal comes in the time before it would be placed again."""
-    monkeypatch.setattr(batch_child, "AGAIN_S", 60.0)
-    monkeypatch.setattr(batch_child, "LOST_MAX", 2)
-    under_way = Children(UnluckyNodes(1))
-    waiting = asyncio.create_task(under_way.run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING))
+    under_way = Supervisor(UnluckyNodes(0), Restarts(60.0, 2))
+    waiting = asyncio.create_task(run_to_its_end(under_way, tmp_path))
     done, _ = await asyncio.wait({waiting}, timeout=0.5)
     assert not done, "it is placed again after a time"
     under_way.drain(signal.SIGTERM, 0.0)
     done, _ = await asyncio.wait({waiting}, timeout=WAIT_MAX_S)
     assert done, "it waits for a process that is not placed again"
     assert waiting.result().exit == 4
-    monkeypatch.setattr(batch_child, "LOST_MAX", 1)
-    last = asyncio.create_task(Children(UnluckyNodes(1)).run(NOTHING, tmp_path / "run.log", lambda _: None, NOTHING))
+    last = asyncio.create_task(run_to_its_end(Supervisor(UnluckyNodes(0), Restarts(60.0, 1)), tmp_path))
     done, _ = await asyncio.wait({last}, timeout=WAIT_MAX_S)
     assert done, "it was lost for the last time"
 
@@ -201,10 +195,10 @@ async def test_only_a_process_that_is_not_placed_cannot_be_started(tmp_path: Pat
                 raise OSError(errno.EMFILE, "Too many open files")
             yield Exited(None)
 
-    ended = await Children(Fails({})).run(NOTHING, tmp_path / "run.log", lambda _: None)
+    ended = await run_to_its_end(Supervisor(Fails({}), RESTARTS), tmp_path)
     assert (ended.exit, ended.error) == (4, "its process cannot be started: Too many open files")
     with pytest.raises(OSError, match="Too many"):
-        await Children(FailsLater()).run(NOTHING, tmp_path / "run.log", lambda _: None)
+        await run_to_its_end(Supervisor(FailsLater(), RESTARTS), tmp_path)
 
 
 def test_a_machine_that_is_not_as_it_has_to_be_ends_one_run(tmp_path: Path) -> None:
@@ -216,35 +210,28 @@ def test_a_machine_that_is_not_as_it_has_to_be_ends_one_run(tmp_path: Path) -> N
     assert (ended.exit, ended.error) == (3, "node 1 has bulkdel 0.1")
 
 
-class SlowToPlace(LocalProcesses):
-    """Places a process when `may_place` is set."""
-
-    def __init__(self) -> None:
-        super().__init__(environment({}))
-        self.may_place = asyncio.Event()
+class NeverPlaces(LocalProcesses):
+    """Does not get around to placing a process."""
 
     async def place(self, work: Work) -> LocalProcess:
-        await self.may_place.wait()
+        await asyncio.Event().wait()
         return await super().place(work)
 
 
 @mutant(
-    "a signal misses the child of a batch that is being placed",
-    "Children._to_its_end",
-    swap("self._signal is not None", "self._signal == 0"),
+    "a drain waits for a child that is being placed",
+    "Supervisor._run_once",
+    swap("ended_before(self._draining.wait(), place())", "ended_before(asyncio.sleep(9), place())"),
 )
-async def test_a_signal_reaches_a_child_that_is_being_placed(tmp_path: Path) -> None:
-    engine = SlowToPlace()
-    children = Children(engine)
-    async with keeping_rate({"all": 0.0}) as keeper:
-        work = Work(["sandbox", "--port", "0"], Environment(), keeper.address("all"), tmp_path)
-        running = asyncio.create_task(children.run(work, tmp_path / "run.log", lambda _: None))
-        await asyncio.sleep(0)
-        assert not children.drain(signal.SIGTERM, 0.0), "there is no child yet"
-        engine.may_place.set()
-        done, _ = await asyncio.wait({running}, timeout=WAIT_MAX_S)
-        assert done, "the sandbox runs until a signal ends it"
-        assert "was killed" not in running.result().error, "it did not get the signal"
+async def test_a_child_that_is_being_placed_ends_when_the_drain_begins(tmp_path: Path) -> None:
+    """As if the signal had come before it could send something."""
+    supervisor = Supervisor(NeverPlaces({}), RESTARTS)
+    running = asyncio.create_task(run_to_its_end(supervisor, tmp_path))
+    await asyncio.sleep(0.1)
+    assert not supervisor.drain(signal.SIGTERM, 0.0), "there is no child yet"
+    done, _ = await asyncio.wait({running}, timeout=3)
+    assert done, "it waits for a child that is not wanted any more"
+    assert (running.result().exit, running.result().error) == (143, "its process was ended by SIGTERM")
 
 
 @mutant(

@@ -414,8 +414,8 @@ def _keys_on_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @mutant(
     "a run halts when the machine of one of its shards is lost",
-    "ShardProcesses._run",
-    swap("in_vain == STARTS_MAX", "end is ProcessEnd.LOST"),
+    "_EarlyEnds.given_up",
+    swap("self._lost >= self._restarts.losses_max", "self._lost > 0"),
     crashes=True,
 )
 @pytest.mark.usefixtures("_keys_on_nodes")
@@ -522,7 +522,7 @@ class Slow(Nodes):
 
 @mutant(
     "a pause is not told to a shard that is being placed",
-    "ShardProcesses._run_once",
+    "ShardChild.begin",
     drop("placed.tell(line_of(self._control.wanted))"),
 )
 @pytest.mark.soak
@@ -572,8 +572,8 @@ class Losing(Nodes):
 
 @mutant(
     "a shard is placed for ever on machines that are lost",
-    "ShardProcesses._run",
-    swap("self._patience_s", "self._patience_s * 12"),
+    "_EarlyEnds.given_up",
+    swap("self._restarts.patience_s", "self._restarts.patience_s * 12"),
 )
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_run_whose_processes_are_always_lost_has_patience(tmp_path: Path) -> None:

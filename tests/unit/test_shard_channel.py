@@ -9,7 +9,6 @@ import pytest
 
 from bulkdel.fleet.channel import (
     ChunkEvent,
-    DrainNow,
     Failed,
     Figures,
     Heard,
@@ -20,7 +19,7 @@ from bulkdel.fleet.channel import (
     line_of,
     message_of,
 )
-from bulkdel.fleet.placing import Exited, Said
+from bulkdel.fleet.placing import Exited, Said, object_in
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_states import ShardState, ShardStates
 from tests.mutants import mutant
@@ -49,7 +48,6 @@ MESSAGES: list[Message] = [
     ORDER,
     WANTED,
     Heard(0.5),
-    DrainNow(),
     FIGURES,
     ChunkEvent("debug", "chunk.settled", {"rows": 5}),
     Failed(3, "why"),
@@ -61,7 +59,7 @@ MESSAGES: list[Message] = [
 def test_a_message_arrives_as_it_was_told(message: Message) -> None:
     line = line_of(message)
     assert line.count(b"\n") == 1
-    found = message_of(line)
+    found = message_of(object_in(line))
     assert type(found) is type(message)
     assert line_of(found) == line
 
@@ -77,7 +75,7 @@ class Process:
             yield each
 
     def tell(self, line: bytes) -> None:
-        self.told.append(message_of(line))
+        self.told.append(message_of(object_in(line)))
 
     def signal(self, signum: int) -> None:
         raise AssertionError(signum)

@@ -45,7 +45,7 @@ from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
-from bulkdel.fleet.batch_child import ChildEnded, Children
+from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
@@ -55,6 +55,7 @@ from bulkdel.fleet.joining import engine_on
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import NOT_STARTED, Still, summary_in, whether_complete
+from bulkdel.fleet.supervisor import Supervisor
 from bulkdel.format import counted, until_words
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.http.transport import check_host
@@ -158,7 +159,7 @@ def plan(arguments: BatchArguments) -> int:
     _until(batch)  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
     with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
-        children = Children(engine)
+        children = Supervisor(engine, RESTARTS)
 
         async def plan_all() -> list[PlannedRun]:
             async with keeping_rate({}, over_all=batch.rate_over_all) as keeper:
@@ -240,7 +241,7 @@ class Night:
         )
         self._address = page_address(arguments.listen)
         self._engine = engine
-        self._children = Children(engine)
+        self._children = Supervisor(engine, RESTARTS)
         self._under_way: dict[str, Path] = {}  # by the name of a run with a process, its log
         self._waiting = len(batch.runs)
         self._line = arguments.line  # the command that goes on with the incomplete runs
@@ -618,7 +619,7 @@ class Night:
             replace(work, words=placed.words("run", {**more, "take_over": True})) if is_store_url(run.place) else None
         )
         try:
-            return await self._children.run(work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
+            return await run_child(self._children, work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
         finally:
             del self._under_way[run.name]
 
@@ -668,7 +669,7 @@ class Night:
 async def _plan_all(
     batch: Batch,
     state: BatchState,
-    children: Children,
+    children: Supervisor,
     *,
     keeper: RateKeeper,
     arguments: BatchArguments,
@@ -706,7 +707,7 @@ async def _plan_all(
             placed = run.placed(batch.base)
             words = placed.words("plan", {"json": True, "log_format": "json"})
             work = Work(words, placed.environment(arguments.environ), keeper.address(groups[run.name]))
-            ended = await children.run(work, folder / PLAN_LOG, lambda _: None, again=work)
+            ended = await run_child(children, work, folder / PLAN_LOG, lambda _: None, again=work)
             window = run.options.get("not_after", batch.window)
             wanted = {**run.options, "export": run.export, "window": window, "place": run.place, "typed_hosts": typed}
             planned = planned_run(run.name, wanted, ended.result, ended.exit, ended.error)

@@ -17,13 +17,14 @@ from bulkdel.commands.several import RunState, answers_of, at_once, print_answer
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.fleet.batch_child import ChildEnded, Children
+from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import BATCH, read_state
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import NOT_BEGUN
+from bulkdel.fleet.supervisor import Supervisor
 from bulkdel.format import counted, shown
 from bulkdel.live.ask import ask_batch
 from bulkdel.output import result
@@ -134,7 +135,7 @@ def verify(arguments: BatchVerifyArguments) -> int:
     say_credentials(batch, arguments.config)
     over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
     engine, runs = LocalProcesses(environ), batch.only(named.only)
-    children = Children(engine)
+    children = Supervisor(engine, RESTARTS)
     places = asyncio.Semaphore(arguments.parallel or batch.parallel)
     more = [*(["--sample", str(arguments.sample)] if arguments.sample else []), *(["--again"] * arguments.again)]
     sending: list[int] = []
@@ -149,7 +150,7 @@ def verify(arguments: BatchVerifyArguments) -> int:
             placed = run.placed(batch.base)
             words = [*placed.verify_words(), "--json", "--log-format", "json", *more]
             work = Work(words, placed.environment(environ), keeper.address(groups[run.name]))
-            return await children.run(work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
+            return await run_child(children, work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
     async def verify_all() -> list[ChildEnded]:
         async with keeping_rate(rates, over_all=over_all) as keeper:

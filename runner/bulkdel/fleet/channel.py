@@ -1,8 +1,8 @@
 """What a run and the process of a shard tell each other: messages, each one line of JSON over a channel.
 
-The run gives the `Order` first. Then it tells what it wants (`Wanted`), that the server was heard (`Heard`), and to
-drain (`DrainNow`). The shard tells its `Figures`, chunks (`ChunkEvent`), and at last how it ended: `ShardEnded`, or
-`Failed` when it could not begin.
+The run gives the `Order` first. Then it tells what it wants (`Wanted`), and that the server was heard (`Heard`). The
+shard tells its `Figures`, chunks (`ChunkEvent`), and at last how it ended: `ShardEnded`, or `Failed` when it could not
+begin. These are the events of the shard. The member `event` is the name of the message.
 
 No secret is among them: a shard signs in with the credentials of its own environment. What places the process, on this
 machine or on another one, only carries the lines.
@@ -38,11 +38,6 @@ class Heard:
     """The server has given a useful response to one of the shards, so many seconds ago."""
 
     ago_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class DrainNow:
-    """Begin to drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,22 +139,22 @@ class ShardEnded:
         return Ending(**self.ending)
 
 
-Message = Order | Wanted | Heard | DrainNow | Figures | ChunkEvent | Failed | ShardEnded
+Message = Order | Wanted | Heard | Figures | ChunkEvent | Failed | ShardEnded
 
 KINDS: Mapping[str, type[Message]] = {
-    kind.__name__: kind for kind in (Order, Wanted, Heard, DrainNow, Figures, ChunkEvent, Failed, ShardEnded)
+    kind.__name__: kind for kind in (Order, Wanted, Heard, Figures, ChunkEvent, Failed, ShardEnded)
 }
 
 
 def line_of(message: Message) -> bytes:
     """A message as a line."""
-    return orjson.dumps({"message": type(message).__name__, **asdict(message)}) + b"\n"
+    return orjson.dumps({"event": type(message).__name__, **asdict(message)}) + b"\n"
 
 
-def message_of(line: bytes) -> Message:
-    """The message in a line."""
-    values = orjson.loads(line)
-    kind = KINDS[values.pop("message")]
+def message_of(event: Mapping[str, Any]) -> Message:
+    """The message in the object of a line."""
+    values = {name: value for name, value in event.items() if name != "event"}
+    kind = KINDS[event["event"]]
     if kind is Order:
         values["wanted"] = Wanted(**values["wanted"])
     return kind(**values)

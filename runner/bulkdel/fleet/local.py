@@ -20,7 +20,7 @@ PROGRAM = (sys.executable, "-P", "-m", "bulkdel")
 READ_BYTES = 1 << 16
 
 PART_MAX = 1 << 20
-"""The most bytes of a line from a process. A longer line comes in parts."""
+"""The most bytes of a line of stderr. A longer line comes in parts."""
 
 RESULT_MAX = 16 << 20
 """Bytes of stdout that are read: a plan or a summary."""
@@ -129,26 +129,26 @@ class LocalProcess:
         assert process.stdout is not None, "it is a pipe"
         assert process.stderr is not None, "it is a pipe"
 
-        async def listen(stream: Stream, reader: asyncio.StreamReader) -> None:
-            async for line in _lines(reader):
+        async def listen(stream: Stream, reader: asyncio.StreamReader, part_max: int) -> None:
+            async for line in _lines(reader, part_max):
                 await said.put(Said(stream, line))
 
-        listening = [listen(Stream.STDERR, process.stderr)]
+        listening = [listen(Stream.STDERR, process.stderr, PART_MAX)]
         if self._reader is not None:
-            listening.append(listen(Stream.CHANNEL, self._reader))
+            listening.append(listen(Stream.CHANNEL, self._reader, LINE_MAX))
         result, _ = await asyncio.gather(_last_line(process.stdout), asyncio.gather(*listening))
         await said.put(Exited(await process.wait(), result))
 
 
-async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """The lines of a stream, until its end."""
+async def _lines(reader: asyncio.StreamReader, part_max: int) -> AsyncIterator[bytes]:
+    """The lines of a stream, until its end. part_max: bytes of a line; a longer one comes in parts."""
     rest = b""
     with suppress(OSError):  # torn by the end of the process
         while part := await reader.read(READ_BYTES):
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 yield line + b"\n"
-            if len(rest) >= PART_MAX:
+            if len(rest) >= part_max:
                 yield rest
                 rest = b""
     if rest:

@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
+
+import orjson
 
 from bulkdel.core.option import ENV_PREFIX
 from bulkdel.errors import UsageError
@@ -92,6 +95,15 @@ class Work:
     order: bytes | None = None
 
 
+def object_in(line: bytes) -> Mapping[str, Any]:
+    """The JSON object in a line of a process; empty without one, as in a line that was torn by its end."""
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(line)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
 class Stream(enum.StrEnum):
     """The stream on which a process has written a line."""
 
@@ -100,7 +112,10 @@ class Stream(enum.StrEnum):
 
 
 class Said(NamedTuple):
-    """A line that a process has written, with its line end. A line that is too long comes in parts."""
+    """A line that a process has written, with its line end.
+
+    A line of stderr that is too long comes in parts. A line of the channel is whole, or torn by the end of the process.
+    """
 
     stream: Stream
     line: bytes

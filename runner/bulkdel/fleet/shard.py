@@ -33,7 +33,6 @@ from bulkdel.export import Fingerprint
 from bulkdel.export.rows import dialect_of
 from bulkdel.fleet.channel import (
     ChunkEvent,
-    DrainNow,
     Failed,
     Figures,
     Heard,
@@ -44,7 +43,7 @@ from bulkdel.fleet.channel import (
     line_of,
     message_of,
 )
-from bulkdel.fleet.placing import LINE_MAX
+from bulkdel.fleet.placing import LINE_MAX, object_in
 from bulkdel.http.client import connect_in
 from bulkdel.input.run_input import open_input
 from bulkdel.job import Target
@@ -81,7 +80,7 @@ async def _work(arguments: RunArguments, channel: socket.socket) -> int:
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_MAX)
     with ExitStack() as stack:
         try:
-            order = message_of(await reader.readline())
+            order = message_of(object_in(await reader.readline()))
             assert isinstance(order, Order), "it is the first line"
             preparing = asyncio.create_task(asyncio.to_thread(_prepared, arguments, order, stack))
             wanted = await _hear_until(preparing, reader, order.wanted)
@@ -104,7 +103,7 @@ async def _hear_until(
 ) -> Wanted:
     """Hear the run until the shard is prepared. Returns what the run wants then.
 
-    When the run is gone or drains, this process ends at once: it has sent nothing.
+    When the run is gone, this process ends at once, as at the signal that drains it: it has sent nothing.
     """
     while not preparing.done():
         reading = asyncio.create_task(reader.readline())
@@ -112,11 +111,9 @@ async def _hear_until(
         if not reading.done():
             reading.cancel()  # unread bytes stay in the reader
             break
-        line = reading.result()
-        told = message_of(line) if line.endswith(b"\n") else DrainNow()
-        if isinstance(told, DrainNow):
+        if not (line := reading.result()).endswith(b"\n"):
             signal.raise_signal(signal.SIGKILL)
-        if isinstance(told, Wanted):
+        if isinstance(told := message_of(object_in(line)), Wanted):
             wanted = told
     return wanted
 
@@ -154,15 +151,13 @@ class _Process:
         """Obey the messages of the run, until its channel ends."""
         with suppress(OSError):
             while (line := await self._reader.readline()).endswith(b"\n"):  # no torn line
-                self._do(message_of(line))
+                self._do(message_of(object_in(line)))
         self._session.drain()
         await asyncio.sleep(ORPHAN_S)
         signal.raise_signal(signal.SIGKILL)
 
     def _do(self, told: Message) -> None:
         match told:
-            case DrainNow():
-                self._session.drain()
             case Wanted():
                 self._wanted = told
                 self._do_wanted()

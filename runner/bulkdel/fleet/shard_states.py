@@ -16,8 +16,7 @@ class ShardState:
     """One shard, as its processes report it.
 
     figures: the latest. placed: its process, while there is one. ended: how its session has ended. sends: whether its
-    rows are being sent: from the start of its first process in this session to the end of the last one. heard: whether
-    its process has sent figures.
+    rows are being sent: from the start of its first process in this session to the end of the last one.
     """
 
     def __init__(self, number: int, figures: Figures) -> None:
@@ -25,7 +24,7 @@ class ShardState:
         self.figures = figures
         self.placed: Placed | None = None
         self.ended: ShardEnded | None = None
-        self.sends = self.heard = False
+        self.sends = False
         self._figures_at = time.monotonic()
         self.settled_before = _settled(figures)  # rows with an outcome when the session of the run began
         self._earlier: list[Figures] = []  # the last figures of processes that ended early
@@ -40,7 +39,7 @@ class ShardState:
 
     def place(self, placed: Placed) -> None:
         """Note its process."""
-        self.placed, self.heard = placed, False
+        self.placed = placed
 
     def leave_process(self) -> None:
         """Note that its process has ended, or was lost."""
@@ -59,7 +58,7 @@ class ShardState:
     def take(self, message: Figures | ShardEnded) -> None:
         """Take in what its process has sent."""
         if isinstance(message, Figures):
-            self.figures, self.heard, self._figures_at = message, True, time.monotonic()
+            self.figures, self._figures_at = message, time.monotonic()
         else:
             self.ended = message
 

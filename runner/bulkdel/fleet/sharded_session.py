@@ -8,11 +8,13 @@ start and stop, and the changes, to the log of the run.
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.reader import SoundLog, read_log, read_shards, sha256_of_all
@@ -29,23 +31,27 @@ from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.engine.watches import ended_before, watching
-from bulkdel.engine.workers import Drain, watch_time
+from bulkdel.engine.workers import Drain, Stop, watch_time
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
 from bulkdel.fleet.rate_keeper import keeping_rate
-from bulkdel.fleet.shard_child import ShardProcesses, damaged
+from bulkdel.fleet.shard_child import ShardChild
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
 from bulkdel.fleet.shard_order import ShardWork
 from bulkdel.fleet.shard_states import ShardState, ShardStates, added
+from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.format import until_words
 from bulkdel.http.client import throttled_words
 from bulkdel.safety.run_plan import RunPlan
 
 LOOK_S = 0.25
 """Seconds between two looks at all shards together."""
+
+RESTART_S = 0.5
+"""Seconds before the process of a shard is started again, times how often it has ended early."""
 
 
 def session_of(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
@@ -135,12 +141,13 @@ class ShardedSession:
                 debug=self._chunk_events,
                 lease_s=around.lease_s,
             )
-            processes = ShardProcesses(
+            supervisor = Supervisor(self._engine, Restarts(RESTART_S, patience_s=settings.patience))
+            child_of = partial(
+                ShardChild,
                 work=work,
                 shards=shards,
                 control=steered,
                 logs=logs,
-                engine=self._engine,
                 drain=drain,
                 lease=log.lease,
                 on_event=self._on_event,
@@ -148,34 +155,35 @@ class ShardedSession:
             self._sending = _Sending(steered, control)
             self._changes.begin(control)
             time = watch_time(lambda: steered.until, around.wall, drain)
-            async with watching(drain.begin, self._look(), time, keeper.watch_failure()):
-                await self._rounds(processes)
+            draining = self._drain_children(supervisor, settings.drain)
+            async with watching(drain.begin, self._look(), time, keeper.watch_failure(), draining):
+                await self._rounds(supervisor, child_of)
 
-    async def _rounds(self, processes: ShardProcesses) -> None:
+    async def _drain_children(self, supervisor: Supervisor, drain_s: float) -> None:
+        """Drain the children when the session drains."""
+        await self._drain.begun.wait()
+        supervisor.drain(signal.SIGTERM, drain_s)
+
+    async def _rounds(self, supervisor: Supervisor, child_of: Callable[[ShardState, int | None], ShardChild]) -> None:
         """Run every shard; with --limit round by round, because one shard may leave a part of its portion."""
         limit, fresh = LimitPortions(self._plan.arguments.settings.limit), list(self._shards)
         while fresh and self._drain.stop is None and limit.left != 0:
             portions = {shard: limit.take(shard.figures.remaining) for shard in fresh}
             begun = {shard: portion for shard, portion in portions.items() if portion != 0}
             fresh = [shard for shard in fresh if shard not in begun]
-            running = [
-                asyncio.create_task(self._run_shard(processes, shard, portion, limit))
-                for shard, portion in begun.items()
-            ]
+
+            async def run(shard: ShardState, portion: int | None) -> None:
+                await child_of(shard, portion).run(supervisor)
+                if portion is not None:
+                    limit.give_back(portion - shard.settled)
+
+            running = [asyncio.create_task(run(shard, portion)) for shard, portion in begun.items()]
             try:
                 await asyncio.gather(*running)
             finally:
                 for task in running:
                     task.cancel()
                 await asyncio.wait(running)
-
-    @staticmethod
-    async def _run_shard(
-        processes: ShardProcesses, shard: ShardState, portion: int | None, limit: LimitPortions
-    ) -> None:
-        await processes.run(shard, portion)
-        if portion is not None:
-            limit.give_back(portion - shard.settled)
 
     async def _halt_with_the_engine(self) -> None:
         """Halt when the engine has failed: a process that ends then could not be placed again."""
@@ -252,7 +260,9 @@ class ShardedSession:
         plan, log, around = self._plan, self._log, self._around
         read = await self._read_at_end()
         progress, shards, ended = read.progress, self._shards, self._shards.ended
-        stop = damaged(read.unread[0]) if read.unread else self._drain.stop
+        stop = self._drain.stop
+        if read.unread:  # the unread rows count as remaining
+            stop = Stop(why := str(read.unread[0]), error=FileFailed(why))
         figures = {
             "requests": plan.server.requests + shards.requests,
             "retries": shards.retries,

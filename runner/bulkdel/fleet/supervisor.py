@@ -1,0 +1,233 @@
+"""The supervisor of child processes: the shards of a run, or the runs of a batch. Owns when each is placed and killed.
+
+Every child is this program. An engine places it. It tells its events as lines of JSON, each an object: over its
+channel, or on its stderr when it has none. All children drain by one signal. What is placed, what an event means and
+which end of a process is the last one: a `Child` knows that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from bulkdel.engine.watches import ended_before
+from bulkdel.errors import Halted
+from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Exited, Placed, Said, Stream, Work, object_in
+from bulkdel.format import span
+from bulkdel.output import say
+from bulkdel.times import since_boot
+
+IN_VAIN_MAX = 5
+"""A child whose processes have ended so often, and not with their machines, without settling a row is given up."""
+
+SILENT_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """How a child is placed again whose process has ended early. Ends count since it has settled a row.
+
+    after_s: seconds before it is placed again, times the number of ends. losses_max: given up after it was lost with
+    its machine so often. patience_s: given up when it was lost, and has settled no row for so long; a process that has
+    told events is killed when it tells none for so long.
+    """
+
+    after_s: float
+    losses_max: float = math.inf
+    patience_s: float = math.inf
+
+
+class Child(Protocol):
+    """One child, as its owner knows it. name: for messages."""
+
+    name: str
+
+    @property
+    def settled(self) -> int:
+        """Its rows that are settled, as far as is known."""
+        ...
+
+    async def work(self) -> Work | None:
+        """What to place now. Waits until it may be placed. None: nothing more."""
+        ...
+
+    def begin(self, placed: Placed) -> None:
+        """Note that it is placed."""
+        ...
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take in an event."""
+        ...
+
+    def keep(self, line: bytes) -> None:
+        """Keep a line of its stderr, or a part of a long one."""
+        ...
+
+    async def ended(self, exited: Exited) -> bool:
+        """Note how a process of it has ended. Returns whether that is its last one, because its work is over.
+
+        Raises BulkdelError when it cannot go on.
+        """
+        ...
+
+
+class ChildEnd(NamedTuple):
+    """How the last process of a child has ended.
+
+    late_s: it was killed so many seconds after the signal, because it had not ended; 0 when it was not.
+    """
+
+    exited: Exited
+    late_s: float = 0.0
+
+
+class Supervisor:
+    """The children that are under way."""
+
+    def __init__(self, engine: Engine, restarts: Restarts) -> None:
+        """engine: places them."""
+        self._engine = engine
+        self._restarts = restarts
+        self._placed = set[Placed]()
+        self._draining = asyncio.Event()
+        self._signal, self._drain_s = int(signal.SIGTERM), 0.0
+
+    async def run(self, child: Child) -> ChildEnd:
+        """Run a child until its work is over, or the drain has ended it. Cancelled, it kills the child.
+
+        Raises Halted when the child is given up or cannot be started, and what `Engine.place` and `Child.ended` raise.
+        """
+        end, early = ChildEnd(Exited(None)), _EarlyEnds(self._restarts)
+        while (work := await child.work()) is not None:
+            settled = child.settled
+            end = await self._run_once(child, work)
+            if await child.ended(end.exited) or self._draining.is_set():
+                break
+            early.add(lost=end.exited.code is None, progressed=child.settled > settled)
+            if (why := early.given_up) is not None:
+                raise Halted(f"{child.name} {why}")
+            if not await ended_before(self._draining.wait(), asyncio.sleep(early.wait_s)):
+                break
+        return end
+
+    def drain(self, signum: int, drain_s: float) -> bool:
+        """Drain every child by a signal. Returns whether one was placed. A child that is being placed is killed.
+
+        drain_s: how long requests may take to finish. A child that has not ended `KILL_AFTER_S` later is killed. From
+        now on no child is placed again. Only the first call has an effect: a second signal would end a child at once.
+        """
+        if not self._draining.is_set():
+            self._signal, self._drain_s = signum, drain_s
+            self._draining.set()
+        return bool(self._placed)
+
+    async def _run_once(self, child: Child, work: Work) -> ChildEnd:
+        """Run one process of a child to its end."""
+        placed = list[Placed]()
+
+        async def place() -> None:
+            placed.append(await self._engine.place(work))
+
+        try:
+            try:
+                if not await ended_before(self._draining.wait(), place()):
+                    return ChildEnd(Exited(-self._signal))
+            except OSError as error:  # no machine, memory, process or file descriptor is left
+                raise Halted(f"{child.name} cannot be started: {error.strerror}") from error
+            self._placed.update(placed)
+            child.begin(placed[0])
+            return await self._hear(child, placed[0], Stream.STDERR if work.order is None else Stream.CHANNEL)
+        finally:
+            self._placed.difference_update(placed)
+            for each in placed:
+                await each.kill()  # it has ended, or the run or batch ends early
+
+    async def _hear(self, child: Child, placed: Placed, events: Stream) -> ChildEnd:
+        """Hand on the output of a process until it has ended. events: the stream with its events."""
+        hearing, end = _Hearing(), Exited(None)
+        watches = [
+            asyncio.create_task(self._drain_in_time(placed, hearing)),
+            asyncio.create_task(self._kill_silent(child, placed, hearing)),
+        ]
+        try:
+            async for said in placed.poll():
+                match said:
+                    case Exited():
+                        end = said
+                    case Said(stream, line):
+                        if stream is Stream.STDERR:
+                            child.keep(line)
+                        if stream is events and (event := object_in(line)):
+                            hearing.latest = time.monotonic()
+                            child.take(event)
+        finally:
+            for watch in watches:
+                watch.cancel()
+        was_killed = end.code is None or end.code < 0
+        return ChildEnd(end, hearing.late_s if was_killed else 0.0)
+
+    async def _drain_in_time(self, placed: Placed, hearing: _Hearing) -> None:
+        """Drain a process when the drain begins. Kill it if it does not end in time, such as one that is frozen."""
+        await self._draining.wait()
+        placed.signal(self._signal)
+        await asyncio.sleep(self._drain_s + KILL_AFTER_S)
+        hearing.late_s = self._drain_s + KILL_AFTER_S
+        await placed.kill()
+
+    async def _kill_silent(self, child: Child, placed: Placed, hearing: _Hearing) -> None:
+        """Kill a process that has told no event for `patience_s`, such as one that is frozen. It is placed again."""
+        while (silent_s := time.monotonic() - hearing.latest) <= self._restarts.patience_s:  # noqa: ASYNC110
+            await asyncio.sleep(SILENT_LOOK_S)  # nothing tells that nothing comes
+        say(f"Nothing was heard of {child.name} for {span(silent_s)}. It is killed.", "child.silent")
+        await placed.kill()
+
+
+@dataclass(slots=True)
+class _Hearing:
+    """latest: when a process has told an event, by the monotonic clock. late_s: as in `ChildEnd`."""
+
+    latest: float = math.inf
+    late_s: float = 0.0
+
+
+class _EarlyEnds:
+    """Counts the ends of a child that came early."""
+
+    def __init__(self, restarts: Restarts) -> None:
+        self._restarts = restarts
+        self._in_vain = self._lost = 0
+        self._progressed_at = since_boot()
+
+    def add(self, *, lost: bool, progressed: bool) -> None:
+        """Count one. lost: with its machine, which is no fault of the process. progressed: it has settled a row."""
+        if progressed:
+            self._in_vain, self._lost, self._progressed_at = 0, 0, since_boot()
+        elif lost:
+            self._lost += 1
+        else:
+            self._in_vain += 1
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds before the child is placed again."""
+        return self._restarts.after_s * (self._in_vain + self._lost)
+
+    @property
+    def given_up(self) -> str | None:
+        """Why the child is not placed again; None when it is."""
+        lost, silent_s = (
+            f"was lost {self._lost} times with the machine that it ran on",
+            since_boot() - self._progressed_at,
+        )
+        if self._in_vain == IN_VAIN_MAX:
+            return f"has ended {self._in_vain} times without having settled a row"
+        if self._lost >= self._restarts.losses_max:
+            return lost
+        if self._lost and silent_s >= self._restarts.patience_s:
+            return f"{lost}, and has settled no row for {span(silent_s)} (--patience)"
+        return None
