@@ -272,8 +272,8 @@ def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_i
 
 @mutant(
     "a run halts when the process of one of its shards was killed",
-    "_EarlyEnds.given_up",
-    swap("self._in_vain == IN_VAIN_MAX", "self._in_vain > 0"),
+    "Restarts.why_none",
+    swap("in_vain == IN_VAIN_MAX", "in_vain > 0"),
 )
 @pytest.mark.alone
 def test_the_rate_holds_while_shards_are_frozen_killed_and_joined(tmp_path: Path) -> None:

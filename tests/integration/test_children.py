@@ -79,8 +79,8 @@ def planned(
 
 @mutant(
     "a run of a batch that was lost with its machine is not placed again",
-    "_EarlyEnds.given_up",
-    swap("self._lost >= self._restarts.losses_max", "self._lost > 0"),
+    "Restarts.why_none",
+    swap("lost >= self.losses_max", "lost > 0"),
 )
 @pytest.mark.untraced
 def test_a_process_that_is_lost_with_its_machine_is_placed_again(tmp_path: Path) -> None:

@@ -414,8 +414,8 @@ def _keys_on_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @mutant(
     "a run halts when the machine of one of its shards is lost",
-    "_EarlyEnds.given_up",
-    swap("self._lost >= self._restarts.losses_max", "self._lost > 0"),
+    "Restarts.why_none",
+    swap("lost >= self.losses_max", "lost > 0"),
     crashes=True,
 )
 @pytest.mark.usefixtures("_keys_on_nodes")
@@ -572,8 +572,8 @@ class Losing(Nodes):
 
 @mutant(
     "a shard is placed for ever on machines that are lost",
-    "_EarlyEnds.given_up",
-    swap("self._restarts.patience_s", "self._restarts.patience_s * 12"),
+    "Restarts.why_none",
+    swap("self.patience_s", "self.patience_s * 12"),
 )
 @pytest.mark.usefixtures("_keys_on_nodes")
 async def test_a_run_whose_processes_are_always_lost_has_patience(tmp_path: Path) -> None:

@@ -115,7 +115,6 @@ def test_what_a_shard_leaves_of_the_concurrency_is_that_of_the_others() -> None:
     control = ShardControl(keeper, shards, concurrency=48, until=None)
     assert control.wanted == Wanted(held=False, concurrency=16)
     first = next(iter(shards))
-    first.leave_process()
     first.end_sending()
     control.tell()
     assert [process.told for process in processes] == [[], [Wanted(False, 24)], [Wanted(False, 24)]]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,15 @@ async def run_child(supervisor: Supervisor, work: Work, log: Path, seen: Seen, a
 
     Cancelled, it kills the child.
     """
-    with _appending(log) as keep:
-        child = _RunOfBatch(work, again, keep, seen)
-        try:
-            end = await supervisor.run(child)
-        except BulkdelError as error:  # it stops no other run
-            return ChildEnded(error.exit_code, error=str(error))
+    child = _RunOfBatch(work, again, fd := _open(log), seen)
+    try:
+        end = await supervisor.run(child)
+    except BulkdelError as error:  # it stops no other run
+        return ChildEnded(error.exit_code, error=str(error))
+    finally:
+        if fd is not None:
+            with suppress(OSError):
+                os.close(fd)
     code, result = end.exited.code, object_in(end.exited.result)
     if end.late_s:
         slow = f"{child.name} did not end within {span(end.late_s)} of the signal, and was killed"
@@ -69,14 +72,17 @@ async def run_child(supervisor: Supervisor, work: Work, log: Path, seen: Seen, a
 
 
 class _RunOfBatch:
-    """A child of a batch. See `supervisor.Child`. error: the last one that it has told, in words."""
+    """A child of a batch. See `supervisor.Child`.
+
+    log: the descriptor of its log; None when that cannot be written. error: the last one that it has told, in words.
+    """
 
     name = "its process"
 
-    def __init__(self, work: Work, again: Work | None, keep: Callable[[bytes], None], seen: Seen) -> None:
+    def __init__(self, work: Work, again: Work | None, log: int | None, seen: Seen) -> None:
         self._next: Work | None = work
         self._again = again
-        self.keep = keep
+        self._log = log
         self._seen = seen
         self.settled = 0
         self.error = ""
@@ -97,27 +103,15 @@ class _RunOfBatch:
             self.settled = max(self.settled, event["settled"])
         self._seen(event)
 
+    def keep(self, line: bytes) -> None:
+        """Append a line to its log. The run goes on when that cannot be written."""
+        if self._log is not None:
+            with suppress(OSError):
+                os.write(self._log, line)
+
     async def ended(self, exited: Exited) -> bool:
         """Only a process that was lost with its machine may be placed again."""
         return exited.code is not None or self._again is None
-
-
-@contextmanager
-def _appending(log: Path) -> Iterator[Callable[[bytes], None]]:
-    """What appends the output of a process to a file. A run goes on when that cannot be written."""
-    fd = _open(log)
-
-    def keep(line: bytes) -> None:
-        if fd is not None:
-            with suppress(OSError):
-                os.write(fd, line)
-
-    try:
-        yield keep
-    finally:
-        if fd is not None:
-            with suppress(OSError):
-                os.close(fd)
 
 
 def _open(log: Path) -> int | None:

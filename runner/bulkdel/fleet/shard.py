@@ -36,7 +36,6 @@ from bulkdel.fleet.channel import (
     Failed,
     Figures,
     Heard,
-    Message,
     Order,
     ShardEnded,
     Wanted,
@@ -151,21 +150,17 @@ class _Process:
         """Obey the messages of the run, until its channel ends."""
         with suppress(OSError):
             while (line := await self._reader.readline()).endswith(b"\n"):  # no torn line
-                self._do(message_of(object_in(line)))
+                match message_of(object_in(line)):
+                    case Wanted() as wanted:
+                        self._wanted = wanted
+                        self._do_wanted()
+                    case Heard(ago_s) if (workers := self._session.workers) is not None:
+                        workers.client.heard(ago_s)
+                    case _:
+                        pass
         self._session.drain()
         await asyncio.sleep(ORPHAN_S)
         signal.raise_signal(signal.SIGKILL)
-
-    def _do(self, told: Message) -> None:
-        match told:
-            case Wanted():
-                self._wanted = told
-                self._do_wanted()
-            case Heard(ago_s):
-                if (workers := self._session.workers) is not None:
-                    workers.client.heard(ago_s)
-            case _:
-                pass
 
     def _do_wanted(self) -> None:
         """Obey the latest `Wanted`. Before requests can be sent, it is kept for later."""

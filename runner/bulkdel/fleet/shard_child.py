@@ -1,27 +1,37 @@
-"""The child process of a shard: what is placed, and what its events mean for the run."""
+"""The child process of a shard: its command line, environment and order, and what its events mean for the run."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
 from typing import Any
 
+from bulkdel.core.address import holds_secret
+from bulkdel.core.option import file_variable_of, variable_of
 from bulkdel.core.retry import number_or_share, refused_words, too_many_refused
 from bulkdel.core.summary import Ending
 from bulkdel.engine.progress import Event
 from bulkdel.engine.watches import ended_before
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
-from bulkdel.fleet.channel import ChunkEvent, Failed, Figures, ShardEnded, line_of, message_of
-from bulkdel.fleet.placing import Exited, Placed, Work
+from bulkdel.fleet.channel import ChunkEvent, Failed, Figures, Order, ShardEnded, Wanted, line_of, message_of
+from bulkdel.fleet.placing import Environment, Exited, Placed, Work
 from bulkdel.fleet.shard_control import ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
-from bulkdel.fleet.shard_order import ShardWork
 from bulkdel.fleet.shard_states import ShardState, ShardStates
 from bulkdel.fleet.supervisor import Supervisor
+from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import say
 from bulkdel.place.lease import Lease
+from bulkdel.safety.run_plan import RunPlan
+from bulkdel.settings import Settings
+
+OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
+"""The variables of the environment that are options. The words of a shard have the options of the run, so the variables
+of the machine where the shard starts do not count."""
 
 LEASE_LOOK_S = 0.25
 
@@ -30,6 +40,45 @@ ERRORS = {kind.exit_code: kind for kind in (UsageError, NotAcceptable, FileFaile
 
 REFUSALS: Mapping[int | None, type[BulkdelError]] = {kind.exit_code: kind for kind in (UsageError, NotAcceptable)}
 """By its exit code, the refusal of a command line or environment. The process has said why on its stderr."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWork:
+    """The part of the work that all shards share.
+
+    plan: of the run. index: SHA-256 of the index of its rows. keeper: of the rate. debug: whether each chunk is an
+    event. lease_s: how long a commit to a store renews the lease.
+    """
+
+    plan: RunPlan
+    index: str
+    keeper: KeeperAddress
+    debug: bool
+    lease_s: float
+
+    def of(self, number: int, settled_max: int | None, wanted: Wanted) -> Work:
+        """The work of one shard. settled_max, wanted: see `Order`."""
+        order = line_of(self._order(number, settled_max, wanted))
+        return Work(*_command(self.plan), self.keeper, order=order)
+
+    def _order(self, number: int, settled_max: int | None, wanted: Wanted) -> Order:
+        plan, server = self.plan, self.plan.server
+        return Order(
+            number=number,
+            tool=version("bulkdel"),
+            index=self.index,
+            protected=list(plan.own_ids),
+            pool=plan.pool,
+            proven=server.proven,
+            fullest=server.fullest,
+            lists=server.lists,
+            administrator=list(server.administrator),
+            excluded=[file.key for file in plan.excluded],
+            settled_max=settled_max,
+            debug=self.debug,
+            lease_s=self.lease_s,
+            wanted=wanted,
+        )
 
 
 class ShardChild:
@@ -74,7 +123,6 @@ class ShardChild:
         except BulkdelError as error:
             self._drain.begin(Stop(str(error), error=error))
         finally:
-            self._shard.leave_process()
             self._shard.end_sending()
             self._control.tell()  # the others get its part of the concurrency
 
@@ -128,7 +176,6 @@ class ShardChild:
 
     async def ended(self, exited: Exited) -> bool:
         """Note how a process has ended. One that has ended before its session counts from its log."""
-        self._shard.leave_process()
         if self._is_over:
             return True
         if (refused := REFUSALS.get(exited.code)) is not None:
@@ -158,3 +205,20 @@ class ShardChild:
         if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
             why = refused_words(self._refused_max, refused, settled)
             self._drain.begin(Stop(why, error=Halted(why)))
+
+
+def _command(plan: RunPlan) -> tuple[list[str], Environment]:
+    """The words after `bulkdel` that start the process of a shard, and its environment."""
+    secrets = dict[str, str]()
+    settings, line = plan.arguments.settings, plan.line.without("--shards")
+    # The words of a line hide a password of the proxy, and a signature in the address of an exclude file.
+    if settings.proxy is not None and "@" in settings.proxy:
+        secrets[variable_of("proxy")] = settings.proxy
+        line = line.without("--proxy")
+    excluded = [str(name) for name in settings.exclude or ()]
+    if any(map(holds_secret, excluded)):
+        secrets[variable_of("exclude")] = os.pathsep.join(excluded)
+        line = line.without("--exclude")
+    dropped = sorted(OPTIONS - secrets.keys())
+    environment = Environment(dropped=dropped, values=line.variables, secrets=secrets)
+    return replace(line, variables={}).words[1:], environment

@@ -34,16 +34,12 @@ class ShardState:
         self.sends = True
 
     def end_sending(self) -> None:
-        """Note that no process is started for it any more."""
-        self.sends = False
+        """Note that its process has ended, and that none is started for it any more."""
+        self.placed, self.sends = None, False
 
     def place(self, placed: Placed) -> None:
         """Note its process."""
         self.placed = placed
-
-    def leave_process(self) -> None:
-        """Note that its process has ended, or was lost."""
-        self.placed = None
 
     @property
     def age_s(self) -> float:
@@ -63,7 +59,11 @@ class ShardState:
             self.ended = message
 
     def begin_again(self, found: Figures) -> None:
-        """Keep the figures of a process that ended early: the next one counts from 0. found: the figures in its log."""
+        """Note that its process has ended early, and keep its figures: the next one counts from 0.
+
+        found: the figures in its log.
+        """
+        self.placed = None
         self._earlier.append(replace(self.figures, remaining=found.remaining, counts=found.counts, in_flight=0))
         self.figures = Figures(found.remaining, found.counts, silent_s=self.figures.silent_s)
 

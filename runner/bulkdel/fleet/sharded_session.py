@@ -37,10 +37,9 @@ from bulkdel.fleet.channel import Heard, line_of
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
 from bulkdel.fleet.rate_keeper import keeping_rate
-from bulkdel.fleet.shard_child import ShardChild
+from bulkdel.fleet.shard_child import ShardChild, ShardWork
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
-from bulkdel.fleet.shard_order import ShardWork
 from bulkdel.fleet.shard_states import ShardState, ShardStates, added
 from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.format import until_words

@@ -41,6 +41,21 @@ class Restarts:
     losses_max: float = math.inf
     patience_s: float = math.inf
 
+    def why_none(self, lost: int, in_vain: int, unsettled_s: float) -> str | None:
+        """Why a child is not placed again, in words; None when it is.
+
+        lost: how often it was lost with its machine, which is no fault of the process. in_vain: how often it has ended
+        early otherwise. unsettled_s: seconds without a settled row.
+        """
+        if in_vain == IN_VAIN_MAX:
+            return f"has ended {in_vain} times without having settled a row"
+        words = f"was lost {lost} times with the machine that it ran on"
+        if lost >= self.losses_max:
+            return words
+        if lost and unsettled_s >= self.patience_s:
+            return f"{words}, and has settled no row for {span(unsettled_s)} (--patience)"
+        return None
+
 
 class Child(Protocol):
     """One child, as its owner knows it. name: for messages."""
@@ -102,16 +117,22 @@ class Supervisor:
 
         Raises Halted when the child is given up or cannot be started, and what `Engine.place` and `Child.ended` raise.
         """
-        end, early = ChildEnd(Exited(None)), _EarlyEnds(self._restarts)
+        end, lost, in_vain, progressed_at = ChildEnd(Exited(None)), 0, 0, since_boot()
         while (work := await child.work()) is not None:
             settled = child.settled
             end = await self._run_once(child, work)
             if await child.ended(end.exited) or self._draining.is_set():
                 break
-            early.add(lost=end.exited.code is None, progressed=child.settled > settled)
-            if (why := early.given_up) is not None:
+            if child.settled > settled:
+                lost, in_vain, progressed_at = 0, 0, since_boot()
+            elif end.exited.code is None:
+                lost += 1
+            else:
+                in_vain += 1
+            if (why := self._restarts.why_none(lost, in_vain, since_boot() - progressed_at)) is not None:
                 raise Halted(f"{child.name} {why}")
-            if not await ended_before(self._draining.wait(), asyncio.sleep(early.wait_s)):
+            wait = asyncio.sleep(self._restarts.after_s * (lost + in_vain))
+            if not await ended_before(self._draining.wait(), wait):
                 break
         return end
 
@@ -193,41 +214,3 @@ class _Hearing:
 
     latest: float = math.inf
     late_s: float = 0.0
-
-
-class _EarlyEnds:
-    """Counts the ends of a child that came early."""
-
-    def __init__(self, restarts: Restarts) -> None:
-        self._restarts = restarts
-        self._in_vain = self._lost = 0
-        self._progressed_at = since_boot()
-
-    def add(self, *, lost: bool, progressed: bool) -> None:
-        """Count one. lost: with its machine, which is no fault of the process. progressed: it has settled a row."""
-        if progressed:
-            self._in_vain, self._lost, self._progressed_at = 0, 0, since_boot()
-        elif lost:
-            self._lost += 1
-        else:
-            self._in_vain += 1
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds before the child is placed again."""
-        return self._restarts.after_s * (self._in_vain + self._lost)
-
-    @property
-    def given_up(self) -> str | None:
-        """Why the child is not placed again; None when it is."""
-        lost, silent_s = (
-            f"was lost {self._lost} times with the machine that it ran on",
-            since_boot() - self._progressed_at,
-        )
-        if self._in_vain == IN_VAIN_MAX:
-            return f"has ended {self._in_vain} times without having settled a row"
-        if self._lost >= self._restarts.losses_max:
-            return lost
-        if self._lost and silent_s >= self._restarts.patience_s:
-            return f"{lost}, and has settled no row for {span(silent_s)} (--patience)"
-        return None
