@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, without_reading
 from bulkdel.commands.notices import Notices, end_words, notifying
@@ -27,8 +28,8 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
-from bulkdel.fleet.joining import joined_engine
-from bulkdel.fleet.placing import SHARD
+from bulkdel.fleet.joining import engine_of_run
+from bulkdel.fleet.placing import SHARD, Engine
 from bulkdel.fleet.shard import shard_file, work
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines
@@ -54,8 +55,8 @@ def run(arguments: RunArguments) -> int:
     if (descriptor := arguments.environ.get(SHARD)) is not None:
         return work(arguments, descriptor)
     notified = notifying(arguments.settings, arguments.environ, "run", arguments.job.name)
-    with joined_engine(arguments), notified as notices:
-        return settle(arguments, notices).exit_code
+    with engine_of_run(arguments) as engine, notified as notices:
+        return settle(arguments, notices, engine=engine).exit_code
 
 
 def settle(
@@ -64,10 +65,12 @@ def settle(
     before_sending: Callable[[], None] | None = None,
     *,
     exit_code: int = 0,
+    engine: Engine | None = None,
 ) -> Summary:
     """Do the same, and return the summary. before_sending: a blocking step before the first request.
 
-    exit_code: of an earlier run of this command, with which the command ends when this run ends with 0.
+    exit_code: of an earlier run of this command, with which the command ends when this run ends with 0. engine: of the
+    shards; None means this machine.
     """
     events = arguments.settings.log_level == "debug"
 
@@ -77,7 +80,8 @@ def settle(
         notices.started(opened.run_id)
 
     around = Surroundings(connect=connect_in(arguments.environ))
-    opened = Run(arguments, surroundings=around, chunk_events=events, before_sending=begin, make_session=session_of)
+    session = partial(session_of, engine=engine)
+    opened = Run(arguments, surroundings=around, chunk_events=events, before_sending=begin, make_session=session)
     words = arguments.job.words
     names = {words.named_keys[kind]: name for kind, name in words.names.items()}
     settings = arguments.settings

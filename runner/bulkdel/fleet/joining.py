@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from bulkdel.core.address import holds_secret
 from bulkdel.core.option import field_of, variable_of
@@ -12,38 +12,36 @@ from bulkdel.core.shards import LOCAL
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
+from bulkdel.job import installed
 from bulkdel.safety.run_plan import RunArguments
 
-
-@contextmanager
-def joined_engine(arguments: RunArguments) -> Iterator[None]:
-    """Join the engine of the shards until the block ends. Raises UsageError when it cannot be used."""
-    if arguments.settings.on == LOCAL:
-        yield
-        return
-    arguments.settings.check(arguments.job.chunk_max)
-    _check_words(arguments)
-    from bulkdel.fleet.on_ray.cluster import joined  # noqa: PLC0415 - only then is it needed
-
-    with joined():
-        yield
+GROUP = "bulkdel.engines"
+"""The entry points of the engines besides this machine. Each is a context manager that joins one, and gives it."""
 
 
 @contextmanager
 def engine_on(name: str, environ: Mapping[str, str]) -> Iterator[Engine]:
-    """The engine of this name, for a batch, until the block ends. environ: of this process.
+    """The engine of this name, until the block ends. environ: of this process.
 
     Raises UsageError when it cannot be used.
     """
     if name == LOCAL:
         yield LocalProcesses(environ)
         return
-    from bulkdel.fleet.on_ray.cluster import joined  # noqa: PLC0415 - only then is it needed
+    joined = next((point.load() for point in installed(GROUP) if point.name == name), None)
+    if joined is None:
+        raise UsageError(f"no engine {name!r} is installed. Install bulkdel again")
+    with joined() as engine:
+        yield engine
 
-    with joined():
-        from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - an extra installs what it needs
 
-        yield RayNodes()
+def engine_of_run(arguments: RunArguments) -> AbstractContextManager[Engine]:
+    """The engine of the shards of a run. Raises UsageError when it cannot be used."""
+    settings = arguments.settings
+    if settings.on != LOCAL:
+        settings.check(arguments.job.chunk_max)
+        _check_words(arguments)
+    return engine_on(settings.on, arguments.environ)
 
 
 def _check_words(arguments: RunArguments) -> None:

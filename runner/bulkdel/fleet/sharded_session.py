@@ -22,7 +22,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.run_state import Progress
-from bulkdel.core.shards import LOCAL, LimitPortions
+from bulkdel.core.shards import LimitPortions
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import Changes, SessionControl
 from bulkdel.engine.progress import Event, Snapshot
@@ -53,15 +53,9 @@ RESTART_S = 0.5
 """Seconds before the process of a shard is started again, times how often it has ended early."""
 
 
-def session_of(plan: RunPlan, log: Checkpoint, **more: Any) -> RunSession:
-    """The session of this plan: in this process, or in one for each shard."""
-    if not plan.shards:
-        return SendingSession(plan, log, **more)
-    if plan.arguments.settings.on == LOCAL:
-        return ShardedSession(plan, log, **more)
-    from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - an extra installs what it needs
-
-    return ShardedSession(plan, log, engine=RayNodes(), **more)
+def session_of(plan: RunPlan, log: Checkpoint, *, engine: Engine | None = None, **more: Any) -> RunSession:
+    """The session of this plan: in this process, or in one for each shard. engine: see `ShardedSession`."""
+    return ShardedSession(plan, log, engine=engine, **more) if plan.shards else SendingSession(plan, log, **more)
 
 
 class ShardedSession:

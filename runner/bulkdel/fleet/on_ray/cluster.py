@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.fleet.placing import Engine
 from bulkdel.format import to_install
 
 ADDRESS = "RAY_ADDRESS"
@@ -42,8 +43,8 @@ AVOIDED_S = 120.0
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Be a driver of the cluster until the block ends.
+def joined() -> Iterator[Engine]:
+    """Be a driver of the cluster until the block ends. Gives the engine that places processes on its nodes.
 
     The cluster is that of RAY_ADDRESS, or the one that was started on this machine. Raises UsageError without Ray,
     without a cluster, and for a cluster that takes requests without a token: anything that reaches it could run code
@@ -72,8 +73,10 @@ def joined() -> Iterator[None]:
             signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
     try:
         check_token_asked(head_address())
+        from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - it imports Ray
+
         with redirect_stdout(cast("TextIO", _OfMainThread(sys.stdout))):
-            yield
+            yield RayNodes()
     finally:
         # The result is printed already. Ray still prints what it has held back.
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
