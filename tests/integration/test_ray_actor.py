@@ -20,7 +20,7 @@ from bulkdel.checkpoint.reader import read_log
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.on_ray import on_node
-from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
+from bulkdel.fleet.on_ray.actor import Actor, Parcel, parcel_of
 from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Plain
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Engine, Environment, Exited, Said, Work
@@ -51,7 +51,7 @@ class Twice:
         self.silent = False
         self.killed = False
 
-    async def start(self, parcel: Parcel) -> Started:
+    async def start(self, parcel: Parcel) -> str:
         first, second = await asyncio.gather(self.actor.start(parcel), self.actor.start(parcel))
         assert first == second
         return first
@@ -226,8 +226,8 @@ class Lossy:
         self._incoming = Incoming()
         self._killed = asyncio.Event()
 
-    async def start(self, parcel: Parcel) -> Started:
-        return Started(tool=parcel["tool"], failed="")
+    async def start(self, parcel: Parcel) -> str:
+        return ""
 
     async def poll(self, after: int) -> Sequence[Plain]:
         if after < len(self._says):

@@ -65,9 +65,9 @@ class FakeRay(ModuleType):
             start=SimpleNamespace(remote=self._start), kill=SimpleNamespace(remote=lambda: asyncio.sleep(0))
         )
 
-    async def _start(self, _: Any) -> dict[str, str]:
+    async def _start(self, _: Any) -> str:
         await asyncio.sleep(1_000 if self.slow else 0)
-        return {"tool": "", "failed": ""}
+        return ""
 
     def _ask(self, what: str) -> None:
         if self.frozen.is_set():

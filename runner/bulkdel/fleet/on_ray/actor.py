@@ -71,13 +71,6 @@ def parcel_of(work: Work) -> Parcel:
     )
 
 
-class Started(TypedDict):
-    """The answer to `start`. tool: the version of bulkdel here. failed: why nothing was started; empty when it was."""
-
-    tool: str
-    failed: str
-
-
 class Actor:
     """The actor. The engine makes a Ray actor of it."""
 
@@ -87,15 +80,18 @@ class Actor:
         self._outgoing = Outgoing()
         self._incoming = Incoming()
         self._news = asyncio.Event()
-        self._starting: asyncio.Task[Started] | None = None
+        self._starting: asyncio.Task[str] | None = None
         self._process: LocalProcess | None = None
         self._connections: dict[int, asyncio.StreamWriter] = {}
         self._numbers = count(1)
         self._polled_at = 0.0
         self._tasks = set[asyncio.Task[None]]()
 
-    async def start(self, parcel: Parcel) -> Started:
-        """Start the process. A second call starts nothing, and has the same answer."""
+    async def start(self, parcel: Parcel) -> str:
+        """Start the process. Returns why it was not started; empty when it was.
+
+        A second call starts nothing, and has the same answer.
+        """
         if self._starting is None:
             self._starting = asyncio.create_task(self._start(parcel))
         return await asyncio.shield(self._starting)
@@ -130,11 +126,10 @@ class Actor:
         if self._process is not None:
             await self._process.kill()
 
-    async def _start(self, parcel: Parcel) -> Started:
+    async def _start(self, parcel: Parcel) -> str:
         here = version("bulkdel")
         if parcel["tool"] != here:
-            failed = f"has bulkdel {here}, and bulkdel {parcel['tool']} gives the order. Install the same on every node"
-            return Started(tool=here, failed=failed)
+            return f"has bulkdel {here}, and bulkdel {parcel['tool']} gives the order. Install the same on every node"
         # Mode 0700, and a short path: a socket has room for few bytes.
         socket_folder, server = tempfile.mkdtemp(prefix="bulkdel-"), None
         try:
@@ -152,11 +147,11 @@ class Actor:
                 server.close()
             shutil.rmtree(socket_folder, ignore_errors=True)
             reason = error.strerror if isinstance(error, OSError) else error
-            return Started(tool=here, failed=f"cannot start a process: {reason}")
+            return f"cannot start a process: {reason}"
         self._polled_at = time.monotonic()  # before now nothing could be polled
         for step in (self._carry(self._process, server, socket_folder), self._kill_unheard(self._process)):
             self._tasks.add(asyncio.create_task(step))
-        return Started(tool=here, failed="")
+        return ""
 
     async def _carry(self, process: LocalProcess, server: asyncio.Server, folder: str) -> None:
         """Pass on the output of the process, until it has ended."""

@@ -17,7 +17,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from bulkdel.errors import NotAcceptable
-from bulkdel.fleet.on_ray.actor import Actor, Parcel, Started, parcel_of
+from bulkdel.fleet.on_ray.actor import Actor, Parcel, parcel_of
 from bulkdel.fleet.on_ray.cluster import Nodes, first_line, head_address, is_answered
 from bulkdel.fleet.on_ray.head import HEAD_SILENT_S, Head, T, in_time
 from bulkdel.fleet.on_ray.numbered_items import Plain
@@ -85,14 +85,14 @@ class RayActor:
         self._make: Callable[[], Any] = actors.options(scheduling_strategy=at, **options).remote
         self._actor: Any = None
 
-    async def start(self, parcel: Parcel) -> Started:
+    async def start(self, parcel: Parcel) -> str:
         """Make the actor, and start the process."""
         try:
             self._actor = await _asked(self._make, HEAD_SILENT_S)
         except OSError as error:
             raise Lost(str(error.strerror)) from error
-        started: Started = await self._answer(START_S, "start", parcel)
-        return started
+        failed: str = await self._answer(START_S, "start", parcel)
+        return failed
 
     async def poll(self, after: int) -> Sequence[Plain]:
         """The items with a number above `after`."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from bulkdel.errors import NotAcceptable
-from bulkdel.fleet.on_ray.actor import Parcel, Started
+from bulkdel.fleet.on_ray.actor import Parcel
 from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Outgoing, Plain
 from bulkdel.fleet.placing import LINE_MAX, Exited, Said, Stream
 from bulkdel.http.shared_rate import KeeperAddress
@@ -29,7 +29,7 @@ class Lost(Exception):
 class Calls(Protocol):
     """The methods of an actor, each one call. They raise Lost. A call may arrive twice."""
 
-    async def start(self, parcel: Parcel) -> Started:
+    async def start(self, parcel: Parcel) -> str:
         """See `Actor`."""
         ...
 
@@ -64,16 +64,16 @@ class OnNode:
     async def start(self, parcel: Parcel) -> None:
         """Start the process. If its node is lost, it counts as ended. Raises NotAcceptable when the node refuses."""
         try:
-            started = await self._calls.start(parcel)
+            failed = await self._calls.start(parcel)
         except Lost as error:
             self._lose(error)
         except BaseException:
             await self.kill()
             raise
         else:
-            if started["failed"]:
+            if failed:
                 await self.kill()
-                raise NotAcceptable(f"node {self._node} {started['failed']}.")
+                raise NotAcceptable(f"node {self._node} {failed}.")
             self._run(self._tell_all())
 
     async def poll(self) -> AsyncIterator[Said | Exited]:
