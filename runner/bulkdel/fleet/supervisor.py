@@ -1,8 +1,8 @@
 """The supervisor of child processes: the shards of a run, or the runs of a batch. Owns when each is placed and killed.
 
-Every child is this program. An engine places it. It tells its events as lines of JSON, each an object: over its
-channel, or on its stderr when it has none. All children drain by one signal. What is placed, what an event means and
-which end of a process is the last one: a `Child` knows that.
+Every child is this program, placed by an engine. It tells its events as lines of JSON, each an object: over its
+channel, or on its stderr when it has none. All children drain by one signal. A `Child` knows what is placed, what an
+event means, and which end of a process is the last one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bulkdel.output import say
 from bulkdel.times import since_boot
 
 IN_VAIN_MAX = 5
-"""A child whose processes have ended so often, and not with their machines, without settling a row is given up."""
+"""A child is given up whose processes have ended so often without settling a row, and not with their machines."""
 
 SILENT_LOOK_S = 1.0
 
@@ -117,11 +117,11 @@ class Supervisor:
 
         Raises Halted when the child is given up or cannot be started, and what `Engine.place` and `Child.ended` raise.
         """
-        end, lost, in_vain, progressed_at = ChildEnd(Exited(None)), 0, 0, since_boot()
+        end, lost, in_vain, progressed_at = None, 0, 0, since_boot()
         while (work := await child.work()) is not None:
             settled = child.settled
             end = await self._run_once(child, work)
-            if await child.ended(end.exited) or self._draining.is_set():
+            if end is None or await child.ended(end.exited) or self._draining.is_set():
                 break
             if child.settled > settled:
                 lost, in_vain, progressed_at = 0, 0, since_boot()
@@ -134,7 +134,7 @@ class Supervisor:
             wait = asyncio.sleep(self._restarts.after_s * (lost + in_vain))
             if not await ended_before(self._draining.wait(), wait):
                 break
-        return end
+        return end or ChildEnd(Exited(-self._signal))  # not placed: as if the signal had ended it
 
     def drain(self, signum: int, drain_s: float) -> bool:
         """Drain every child by a signal. Returns whether one was placed. A child that is being placed is killed.
@@ -147,8 +147,8 @@ class Supervisor:
             self._draining.set()
         return bool(self._placed)
 
-    async def _run_once(self, child: Child, work: Work) -> ChildEnd:
-        """Run one process of a child to its end."""
+    async def _run_once(self, child: Child, work: Work) -> ChildEnd | None:
+        """Run one process of a child to its end. Returns None when the drain begins before it is placed."""
         placed = list[Placed]()
 
         async def place() -> None:
@@ -157,7 +157,7 @@ class Supervisor:
         try:
             try:
                 if not await ended_before(self._draining.wait(), place()):
-                    return ChildEnd(Exited(-self._signal))
+                    return None
             except OSError as error:  # no machine, memory, process or file descriptor is left
                 raise Halted(f"{child.name} cannot be started: {error.strerror}") from error
             self._placed.update(placed)
