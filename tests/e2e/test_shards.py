@@ -272,8 +272,11 @@ def test_a_damaged_log_of_a_shard_is_named_at_the_end_and_the_run_goes_on_when_i
 
 @mutant(
     "a run halts when the process of one of its shards was killed",
-    "Restarts.why_none",
-    swap("in_vain == IN_VAIN_MAX", "in_vain > 0"),
+    "Supervisor.run",
+    swap(
+        "self._restarts.why_none(lost, in_vain, since_boot() - progressed_at)",
+        "self._restarts.why_none(lost, in_vain if end.exited.code is None else IN_VAIN_MAX, 0.0)",
+    ),
 )
 @pytest.mark.alone
 def test_the_rate_holds_while_shards_are_frozen_killed_and_joined(tmp_path: Path) -> None:

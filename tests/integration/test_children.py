@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from bulkdel.errors import NotAcceptable
+from bulkdel.errors import Halted, NotAcceptable
+from bulkdel.fleet import supervisor
 from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Work
@@ -71,8 +72,8 @@ def planned(
         async with keeping_rate({"all": 0.0}) as keeper:
             work = Work(words, Environment(), keeper.address("all"), folder)
             other = replace(work, words=[*words, "--limit", "7"]) if again else None
-            supervisor = Supervisor(engine, Restarts(0.0, losses_max))
-            return await run_child(supervisor, work, folder / "plan.log", seen, other)
+            children = Supervisor(engine, Restarts(0.0, losses_max))
+            return await run_child(children, work, folder / "plan.log", seen, other)
 
     return asyncio.run(plan())
 
@@ -136,9 +137,9 @@ class UnluckyNodes(LocalProcesses):
 NOTHING = Work([], Environment(), KeeperAddress("/nowhere", "all"))
 
 
-async def run_to_its_end(supervisor: Supervisor, folder: Path) -> ChildEnded:
+async def run_to_its_end(children: Supervisor, folder: Path) -> ChildEnded:
     """Run a child that is placed again when it is lost."""
-    return await run_child(supervisor, NOTHING, folder / "run.log", lambda _: None, NOTHING)
+    return await run_child(children, NOTHING, folder / "run.log", lambda _: None, NOTHING)
 
 
 @mutant(
@@ -163,6 +164,88 @@ async def test_a_process_that_is_lost_too_often_without_progress_is_not_placed_a
     engine = UnluckyNodes(*settled)
     ended = await run_to_its_end(Supervisor(engine, Restarts(0.0, 3)), tmp_path)
     assert (engine.placed, ended.exit) == (placed, 0 if placed > len(settled) else 4), ended.error
+
+
+class Frozen(Unlucky):
+    """A process that tells one event, and then nothing until it is killed."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self._killed = asyncio.Event()
+
+    async def poll(self) -> AsyncIterator[Said | Exited]:
+        yield Said(Stream.STDERR, b'{"event":"progress","settled":10}\n')
+        await self._killed.wait()
+        yield Exited(-signal.SIGKILL)
+
+    async def kill(self) -> None:
+        self._killed.set()
+
+
+class FrozenNodes(LocalProcesses):
+    """Places processes that are frozen."""
+
+    async def place(self, work: Work) -> Placed:  # type: ignore[override]
+        return Frozen()
+
+
+@mutant(
+    "a frozen child is never killed",
+    "Supervisor._kill_silent",
+    swap("self._restarts.patience_s", "self._restarts.patience_s * 1_000"),
+)
+async def test_a_child_that_tells_nothing_for_the_patience_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SILENT_LOOK_S", 0.01)
+    under_way = asyncio.create_task(
+        run_to_its_end(Supervisor(FrozenNodes({}), Restarts(0.0, patience_s=0.2)), tmp_path)
+    )
+    done, _ = await asyncio.wait({under_way}, timeout=WAIT_MAX_S)
+    assert done, "it is still under way"
+    assert (under_way.result().exit, under_way.result().error) == (4, "its process was ended by SIGKILL")
+
+
+async def test_a_child_that_does_not_drain_in_time_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "KILL_AFTER_S", 1.0)
+    children, events = Supervisor(FrozenNodes({}), RESTARTS), asyncio.Queue[Mapping[str, Any]]()
+    under_way = asyncio.create_task(run_child(children, NOTHING, tmp_path / "run.log", events.put_nowait))
+    await events.get()
+    assert children.drain(signal.SIGINT, 0.0)
+    done, _ = await asyncio.wait({under_way}, timeout=WAIT_MAX_S)
+    assert done, "it is still under way"
+    assert under_way.result().error == "its process did not end within 1 s of the signal, and was killed"
+
+
+class NeverOver:
+    """A child whose processes end, and whose work is never over."""
+
+    name = "the child"
+    settled = 0
+
+    async def work(self) -> Work | None:
+        return NOTHING
+
+    def begin(self, placed: Placed) -> None: ...
+
+    def take(self, event: Mapping[str, Any]) -> None: ...
+
+    def keep(self, line: bytes) -> None: ...
+
+    async def ended(self, exited: Exited) -> bool:
+        return False
+
+
+async def test_a_child_whose_processes_end_in_vain_is_given_up() -> None:
+    class End(UnluckyNodes):
+        async def place(self, work: Work) -> Placed:  # type: ignore[override]
+            self.placed += 1
+            return Unlucky(None)
+
+    engine = End()
+    with pytest.raises(Halted, match="the child has ended 5 times without having settled a row"):
+        await Supervisor(engine, Restarts(0.0)).run(NeverOver())
+    assert engine.placed == 5
 
 
 async def test_nothing_waits_for_a_process_that_is_not_placed_again(tmp_path: Path) -> None:
@@ -225,10 +308,10 @@ class NeverPlaces(LocalProcesses):
 )
 async def test_a_child_that_is_being_placed_ends_when_the_drain_begins(tmp_path: Path) -> None:
     """As if the signal had come before it could send something."""
-    supervisor = Supervisor(NeverPlaces({}), RESTARTS)
-    running = asyncio.create_task(run_to_its_end(supervisor, tmp_path))
+    children = Supervisor(NeverPlaces({}), RESTARTS)
+    running = asyncio.create_task(run_to_its_end(children, tmp_path))
     await asyncio.sleep(0.1)
-    assert not supervisor.drain(signal.SIGTERM, 0.0), "there is no child yet"
+    assert not children.drain(signal.SIGTERM, 0.0), "there is no child yet"
     done, _ = await asyncio.wait({running}, timeout=3)
     assert done, "it waits for a child that is not wanted any more"
     assert (running.result().exit, running.result().error) == (143, "its process was ended by SIGTERM")

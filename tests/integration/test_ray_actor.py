@@ -414,8 +414,11 @@ def _keys_on_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @mutant(
     "a run halts when the machine of one of its shards is lost",
-    "Restarts.why_none",
-    swap("lost >= self.losses_max", "lost > 0"),
+    "Supervisor.run",
+    swap(
+        "self._restarts.why_none(lost, in_vain, since_boot() - progressed_at)",
+        "self._restarts.why_none(lost, IN_VAIN_MAX if end.exited.code is None else in_vain, 0.0)",
+    ),
     crashes=True,
 )
 @pytest.mark.usefixtures("_keys_on_nodes")
