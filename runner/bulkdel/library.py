@@ -39,11 +39,12 @@ from bulkdel.own_key import make_key
 from bulkdel.parameters import check_type, parameters_of
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of
-from bulkdel.safety.checks import check_arguments, check_change, check_credentials
+from bulkdel.safety.argument_checks import check_arguments, check_change
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more, find_target, prepare, with_sample_check
 from bulkdel.safety.run_plan import RunArguments, RunPlan
+from bulkdel.safety.server_checks import check_credentials
 from bulkdel.settings import Settings
 from bulkdel.store.certain import READ_S
 from bulkdel.store_path import path_or_url

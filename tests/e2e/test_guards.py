@@ -18,8 +18,8 @@ import pytest
 import zstandard
 
 from bulkdel.errors import UsageError
-from bulkdel.safety.checks import same_host
 from bulkdel.safety.protect import host_word
+from bulkdel.safety.server_checks import same_host
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 from tests.examples import one_in
 from tests.harness import (

@@ -24,7 +24,7 @@ from bulkdel.live.connections import REQUEST_S, TAKEN_AT_ONCE, listen
 from bulkdel.live.page.server import OPEN_MAX, serving_page
 from bulkdel.live.page.sign_in import SESSIONS_MAX, WRONG_AT_ONCE, SignIns, read_token, read_tokens
 from bulkdel.live.page.stream import READERS_MAX
-from bulkdel.safety.checks import listen_tokens
+from bulkdel.safety.argument_checks import listen_tokens
 from tests import pageclient
 from tests.mutants import mutant
 from tests.pageclient import ask, send

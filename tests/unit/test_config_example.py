@@ -10,7 +10,7 @@ from typing import Any
 
 from bulkdel.cli.app import make_app
 from bulkdel.cli.config import ConfigFile
-from bulkdel.safety.checks import TOKENS
+from bulkdel.safety.argument_checks import TOKENS
 from bulkdel.safety.plan_from_file import OTHER_USER
 from bulkdel.safety.protect import NUMBERS, PROTECTED
 from bulkdel.settings import RunSettings

@@ -11,7 +11,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.errors import Halted, UsageError, of_the_machine, trace_of
 from bulkdel.format import counted, printable
 from bulkdel.job import TargetOptions, load_job
-from bulkdel.safety.named_host import check_named_host
+from bulkdel.safety.server_checks import check_named_host
 from tests.mutants import mutant
 from tests.syntax import swap
 

@@ -27,12 +27,12 @@ from bulkdel.format import shown, steers
 from bulkdel.job import Account, load_job
 from bulkdel.person import Person, this_person
 from bulkdel.place.opening import log_at
-from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.confirmation import confirmation_due
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.plan_facts import file_values, plan_lines, seen_lines
 from bulkdel.safety.preparation import find_target, prepare
 from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
+from bulkdel.safety.server_checks import sample_trouble
 from bulkdel.settings import Settings
 from bulkdel.store_path import store_path
 from tests.inputs import NO_INPUT

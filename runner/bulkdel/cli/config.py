@@ -189,7 +189,7 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
         return tables
     # Only here: it loads every job.
     from bulkdel.job import loadable_jobs
-    from bulkdel.safety.checks import LISTEN, TOKENS
+    from bulkdel.safety.argument_checks import LISTEN, TOKENS
     from bulkdel.safety.plan_from_file import OTHER_USER
     from bulkdel.safety.protect import NUMBERS, PROTECT, PROTECTED, guard_of, stricter
 

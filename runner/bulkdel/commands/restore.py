@@ -59,9 +59,9 @@ from bulkdel.run_place import (
     local_place,
     logged_file,
 )
-from bulkdel.safety.checks import check_not_handed_over, refuse_differences, same_host
-from bulkdel.safety.named_host import check_named_host, is_own_host
+from bulkdel.safety.log_checks import check_not_handed_over, refuse_differences
 from bulkdel.safety.run_plan import Coming, RunArguments, Undone
+from bulkdel.safety.server_checks import check_named_host, is_own_host, same_host
 
 NAMED_MAX = 20
 """Ids that a message names."""

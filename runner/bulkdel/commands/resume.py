@@ -29,7 +29,7 @@ from bulkdel.parameters import from_pinned, options_of
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of, undone_by
 from bulkdel.safety.exclude import exclude_path
-from bulkdel.safety.named_host import check_named_host
+from bulkdel.safety.server_checks import check_named_host
 
 NEVER = frozenset(map(option_of, ONCE | OF_THE_MACHINE)) - {"--run"}
 """Options that no later session takes over."""

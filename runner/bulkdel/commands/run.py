@@ -43,10 +43,10 @@ from bulkdel.live.steering import Steering
 from bulkdel.output import columns, say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
 from bulkdel.safety.as_planned import run_otherwise
-from bulkdel.safety.checks import check_sample
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
 from bulkdel.safety.plan_facts import In, plan_lines, values_in
 from bulkdel.safety.run_plan import RunArguments, RunPlan
+from bulkdel.safety.server_checks import check_sample
 from bulkdel.store_path import in_store
 
 

@@ -22,8 +22,8 @@ from bulkdel.job import TargetOptions, load_job
 from bulkdel.log_words import user_words
 from bulkdel.output import result_line
 from bulkdel.parameters import parameters_of
-from bulkdel.safety.named_host import is_own_host
 from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile
+from bulkdel.safety.server_checks import is_own_host
 from bulkdel.settings import Settings
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|#!~&]|:(?=//)|(?<=www)\.", re.IGNORECASE)

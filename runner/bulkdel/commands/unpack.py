@@ -29,7 +29,7 @@ from bulkdel.output import result, say
 from bulkdel.parameters import parameters_of
 from bulkdel.place.opening import log_place
 from bulkdel.safety.export_reading import ReadingProgress
-from bulkdel.safety.named_host import is_own_host
+from bulkdel.safety.server_checks import is_own_host
 from bulkdel.settings import CommonSettings
 
 

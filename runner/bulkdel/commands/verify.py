@@ -46,8 +46,8 @@ from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import STILL_THERE, own_file, restore_place
-from bulkdel.safety.checks import refuse_differences
-from bulkdel.safety.named_host import check_named_host
+from bulkdel.safety.log_checks import refuse_differences
+from bulkdel.safety.server_checks import check_named_host
 from bulkdel.settings import VerifySettings
 from bulkdel.verify.findings import findings_path
 from bulkdel.verify.restored import Restored

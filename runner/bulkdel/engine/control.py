@@ -86,7 +86,7 @@ class SessionControl:
         self._slowest: float | None = None  # the lowest rate of --slow-while that is in the log
 
     def apply(self, wish: Wish) -> bool:
-        """Make a change with a checked value (`safety.checks.check_change`). Returns False when it changes nothing.
+        """Make a change with a value that `check_change` has checked. Returns False when it changes nothing.
 
         Raises UsageError while a pause file keeps the run paused, NotConfirmed when the end of a long pause has to be
         confirmed.

@@ -42,7 +42,7 @@ from bulkdel.job import Job, TargetOptions, load_job
 from bulkdel.options import LIMITING, LISTS, WRITTEN_BY_BATCH
 from bulkdel.parameters import check_type, options_of, parameters_of
 from bulkdel.regular_file import open_regular
-from bulkdel.safety.named_host import host_of, is_own_host
+from bulkdel.safety.server_checks import host_of, is_own_host
 from bulkdel.settings import CommonSettings, Settings
 from bulkdel.store_path import in_store, is_store_url, store_path
 from bulkdel.variables import BETWEEN, toml_in

@@ -51,12 +51,15 @@ from bulkdel.place.lease import Terms
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of
-from bulkdel.safety.checks import check_backup, check_look_ups, checked_id_type, refuse_differences
+from bulkdel.safety.argument_checks import checked_id_type
+from bulkdel.safety.backup_checks import check_backup
 from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.excluded_ids import kept_in, without_kept
 from bulkdel.safety.export_reading import ReadingProgress, fetching_of, read_options
+from bulkdel.safety.log_checks import refuse_differences
 from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
+from bulkdel.safety.server_checks import check_look_ups
 from bulkdel.settings import Settings
 
 FIGURES_S = 0.25

@@ -1,4 +1,4 @@
-"""The values of a plan that another user approves, and the refusal of a run that differs from it.
+"""The checks of a run by a plan that another user approves: the user, the age of the plan, and every approved value.
 
 `plan --out` writes these values, and `run --plan` makes them anew. Both take them from `plan_facts`, so every approved
 value is compared.
@@ -13,20 +13,89 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bulkdel.command_line import CommandLine
 from bulkdel.core.address import shown_address
 from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.option import option_of
-from bulkdel.core.plan_file import differences, sample_difference
-from bulkdel.errors import NotAcceptable, NotConfirmed
+from bulkdel.core.plan_file import age_fault, differences, is_same_user, over_fault, sample_difference
+from bulkdel.core.run_state import Progress
+from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
 from bulkdel.export import Fingerprint
 from bulkdel.format import printable, shown
+from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Target, TargetOptions
+from bulkdel.log_words import user_words
 from bulkdel.parameters import pinned
 from bulkdel.safety.exclude import exclude_path
-from bulkdel.safety.named_host import check_named_host
 from bulkdel.safety.plan_facts import approved_values, guard_options, known_first, parameter_value
-from bulkdel.safety.plan_from_file import PlanFile, is_recorded
+from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile, is_recorded, this_user
+from bulkdel.safety.protect import PROTECT, requires_other_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan
+from bulkdel.safety.server_checks import check_named_host
+
+
+def check_other_user(arguments: RunArguments) -> None:
+    """Where another user is required, refuse a run without a plan, and a run by the user that has made the plan.
+
+    Every session is checked. A restore and a sandbox need no plan: a restore brings accounts back, and a sandbox has
+    none. Raises UsageError.
+    """
+    approved, required = arguments.approved, requires_other_user(arguments.config)
+    if approved is not None and (required or approved.values[OTHER_USER]):
+        check_user(approved, arguments.claimed)
+    if not required or arguments.undoes is not None or arguments.settings.sandbox:
+        return
+    said = f"config, [{PROTECT}] {OTHER_USER}"
+    if ADDRESS in arguments.environ:
+        raise UsageError(f"{said}: a batch goes by no plan of another user. Run each of its exports with `run --plan`")
+    if approved is None and arguments.command == "run":
+        raise UsageError(
+            f"{said}: a run needs a plan that another user has made (--plan). Nothing was sent. Have that user make "
+            f"it:\n  {arguments.planning_line}"
+        )
+
+
+def check_log_user(arguments: RunArguments, log: Progress | None, path: Path) -> None:
+    """Refuse a session by the user that has made the plan, and one without a plan, where the log says so.
+
+    The config of this session may lack the setting that the plan had. Raises UsageError.
+    """
+    if log is None or log.plan is None or log.plan.get(OTHER_USER) is not True:
+        return
+    if arguments.undoes is not None or arguments.command != "run":
+        return
+    if arguments.approved is None:
+        raise UsageError(
+            f"{path}: this run goes by a plan that another user has to run ([{PROTECT}] {OTHER_USER}). Nothing was "
+            "sent. Resume it with that plan: run --plan FILE"
+        )
+    check_user(arguments.approved, arguments.claimed)
+
+
+def check_age(plan: PlanFile, progress: Progress | None, now: float, anew: CommandLine) -> None:
+    """Refuse a plan that is over. Unless the run has begun by it, refuse one that is too old or from the future.
+
+    Raises NotConfirmed.
+
+    anew: the command that makes another one. now: epoch seconds.
+    """
+    fault = (over_fault if is_recorded(progress, plan) else age_fault)(plan.values, now)
+    if fault is not None:
+        raise NotConfirmed(
+            f"{plan.path}: the plan cannot be run: {fault}. Nothing was sent. Make it anew, and have it approved:\n"
+            f"  {anew}"
+        )
+
+
+def check_user(plan: PlanFile, claimed: str | None) -> None:
+    """Refuse the user that has made the plan. Raises UsageError. claimed: the name of --as."""
+    planner, runner = plan.values["planned_by"], this_user(claimed)
+    if is_same_user(planner, runner):
+        raise UsageError(
+            f"{plan.path}: was made by {user_words(planner)}, and you are {user_words(runner)}. [protect] "
+            "require_other_user wants another user to run it. Nothing was sent. Let another user run this command; in "
+            "CI, name the user of each job with --as"
+        )
 
 
 def _known_first(arguments: RunArguments, target: Target | None) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
-from bulkdel.safety.checks import check_sample
 from bulkdel.safety.plan_facts import plan_digest
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.safety.run_plan import RunPlan
+from bulkdel.safety.server_checks import check_sample
 from bulkdel.store_path import in_store
 from bulkdel.times import is_time_of_day
 

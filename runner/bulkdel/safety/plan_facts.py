@@ -22,8 +22,8 @@ from bulkdel.export.download import Source
 from bulkdel.format import printable, shown
 from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.safety import plan_words as words
-from bulkdel.safety.checks import sample_trouble
 from bulkdel.safety.run_plan import RunArguments, RunPlan, Undone
+from bulkdel.safety.server_checks import sample_trouble
 
 
 class In(Flag):

@@ -1,4 +1,4 @@
-"""A plan that was read from a file: the words that it gives to a run, its age, and which user may run it.
+"""A plan that was read from a file, and the words that it gives to a run.
 
 `core.plan_file` has the rules, `safety.as_planned` compares. Nothing here writes or sends. Every refusal is exit 2.
 """
@@ -14,13 +14,12 @@ from typing import Any, Self
 from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.core.address import address_of, holds_secret
 from bulkdel.core.option import foreign, option_of
-from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, age_fault, is_same_user, over_fault, values_of
+from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, values_of
 from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import names_engine, without_engine
-from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown, steers
 from bulkdel.job import Job, load_job
-from bulkdel.log_words import user_words
 from bulkdel.options import FROM_PLAN
 from bulkdel.parameters import options_of
 from bulkdel.person import this_person
@@ -149,32 +148,6 @@ def is_recorded(progress: Progress | None, plan: PlanFile) -> bool:
         return False
     known = (progress.plan, progress.header.confirmed.get("plan"))
     return any(each is not None and each.get(SHA256) == plan.sha256 for each in known)
-
-
-def check_age(plan: PlanFile, progress: Progress | None, now: float, anew: CommandLine) -> None:
-    """Refuse a plan that is over. Unless the run has begun by it, refuse one that is too old or from the future.
-
-    Raises NotConfirmed.
-
-    anew: the command that makes another one. now: epoch seconds.
-    """
-    fault = (over_fault if is_recorded(progress, plan) else age_fault)(plan.values, now)
-    if fault is not None:
-        raise NotConfirmed(
-            f"{plan.path}: the plan cannot be run: {fault}. Nothing was sent. Make it anew, and have it approved:\n"
-            f"  {anew}"
-        )
-
-
-def check_user(plan: PlanFile, claimed: str | None) -> None:
-    """Refuse the user that has made the plan. Raises UsageError. claimed: the name of --as."""
-    planner, runner = plan.values["planned_by"], this_user(claimed)
-    if is_same_user(planner, runner):
-        raise UsageError(
-            f"{plan.path}: was made by {user_words(planner)}, and you are {user_words(runner)}. [protect] "
-            "require_other_user wants another user to run it. Nothing was sent. Let another user run this command; in "
-            "CI, name the user of each job with --as"
-        )
 
 
 def given_words(line: CommandLine, job: Job) -> dict[str, list[str]]:

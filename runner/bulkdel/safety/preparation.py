@@ -25,9 +25,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import Halted, NotAcceptable, UsageError
-from bulkdel.export import (
-    ReadOptions,
-)
+from bulkdel.export import ReadOptions
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.format import counted
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
@@ -40,35 +38,18 @@ from bulkdel.parameters import options_of_run, pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of, local_place, undone_by
+from bulkdel.safety.argument_checks import check_max, check_shards, checked_id_type, checked_until
 from bulkdel.safety.as_planned import (
+    check_age,
     check_as_planned,
     check_files,
     check_files_of_job,
+    check_log_user,
+    check_other_user,
     check_planned_host,
     naming_differences,
 )
-from bulkdel.safety.checks import (
-    OTHERWISE,
-    check_ages,
-    check_backup,
-    check_excluded,
-    check_folder,
-    check_folders,
-    check_guards,
-    check_log_user,
-    check_look_ups,
-    check_max,
-    check_memberships,
-    check_not_handed_over,
-    check_not_undone,
-    check_other_user,
-    check_pool,
-    check_shards,
-    checked_id_type,
-    checked_until,
-    refuse_differences,
-    say_open_folder,
-)
+from bulkdel.safety.backup_checks import check_backup, check_memberships
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
 from bulkdel.safety.excluded_ids import ExcludedWriter, kept_in, without_kept
@@ -82,10 +63,19 @@ from bulkdel.safety.export_reading import (
     other_rows,
     read_options,
 )
+from bulkdel.safety.log_checks import (
+    OTHERWISE,
+    check_excluded,
+    check_guards,
+    check_not_handed_over,
+    check_not_undone,
+    refuse_differences,
+)
+from bulkdel.safety.place_checks import check_folder, check_folders, say_open_folder
 from bulkdel.safety.plan_facts import header_values
-from bulkdel.safety.plan_from_file import check_age
 from bulkdel.safety.protect import host_word, with_logged
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
+from bulkdel.safety.server_checks import check_ages, check_look_ups, check_pool
 from bulkdel.store_path import in_store
 
 

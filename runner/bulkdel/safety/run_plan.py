@@ -42,7 +42,7 @@ from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
 from bulkdel.run_place import default_place, logged_name
-from bulkdel.safety.exclude import ExcludeFile
+from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.settings import SHA256_SHOWN, Settings
@@ -150,6 +150,11 @@ class RunArguments:
     def backup(self) -> Path | None:
         """Where a copy of every record goes; None without a backup."""
         return self.settings.backup_in(self.run)
+
+    @property
+    def excluded_paths(self) -> list[str | Path]:
+        """The exclude files without their columns and types."""
+        return [exclude_path(name, self.job.id_types) for name in self.settings.exclude or ()]
 
     @property
     def line(self) -> CommandLine:

@@ -16,7 +16,7 @@ from bulkdel.format import printable
 from bulkdel.library import Run
 from bulkdel.live.status import STARTING, LiveStatus
 from bulkdel.live.steering import Steering
-from bulkdel.safety.checks import check_page
+from bulkdel.safety.argument_checks import check_page
 from bulkdel.safety.plan_facts import seen_lines
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 

@@ -1,0 +1,193 @@
+"""The checks of the options, the config and the parameters of a run, and of a change while it runs.
+
+Nothing is opened for them. UsageError is exit 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from bulkdel.core.address import address_of
+from bulkdel.core.id_type import IdType
+from bulkdel.core.log_entries import Changed
+from bulkdel.core.pace import Wish
+from bulkdel.core.page_access import Right
+from bulkdel.core.run_state import Progress
+from bulkdel.core.shards import RAY, shard_numbers
+from bulkdel.errors import NotAcceptable, TooLate, UsageError
+from bulkdel.export.addresses import check_exclude, check_export
+from bulkdel.export.encoding import encoding_named
+from bulkdel.format import did_you_mean, shown, until_words
+from bulkdel.http.shared_rate import ADDRESS
+from bulkdel.job import Job, loadable_jobs
+from bulkdel.parameters import check_values
+from bulkdel.run_place import is_written_by
+from bulkdel.safety.as_planned import check_other_user
+from bulkdel.safety.place_checks import check_folders
+from bulkdel.safety.protect import IDS_MAX, PROTECT, RATE_MAX, ids_max, rate_max
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.settings import Settings
+from bulkdel.times import until_of
+
+LISTEN, TOKENS = "listen", tuple(right.value for right in Right)
+"""The table of the config with the tokens of the live page, and its members."""
+
+
+def check_arguments(arguments: RunArguments) -> None:
+    """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
+    if arguments.config:
+        tables = {"run", PROTECT, LISTEN, *(job.config_table for job in loadable_jobs())}
+        for name, value in arguments.config.items():
+            if name not in tables or not isinstance(value, dict):  # it would have no effect
+                raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
+    rate_max(arguments.config)
+    ids_max(arguments.config)
+    check_page(arguments)
+    check_other_user(arguments)
+    arguments.settings.check(arguments.job.chunk_max)
+    check_values(arguments.job, arguments.parameters)
+    if arguments.settings.backup_memberships and arguments.job.memberships is None:
+        raise UsageError(
+            f"--backup-memberships: {arguments.job.name} has no memberships to copy. Leave --backup-memberships out"
+        )
+    if not arguments.settings.as_confirmed:  # else it is not read
+        check_export(arguments.export, arguments.line)
+    for path in arguments.settings.exclude or ():
+        check_exclude(path)
+    _check_names(arguments)
+    checked_id_type(arguments.job, arguments.settings)
+    if arguments.settings.encoding is not None:
+        encoding_named(arguments.settings.encoding)
+    _check_records(arguments)
+    if arguments.approved is None:  # else the plan may name the folder: `prepare` compares the export first
+        check_folders(arguments)
+
+
+def checked_id_type(job: Job, settings: Settings) -> IdType:
+    """Return the id type that was asked for. Raises UsageError for one that the job does not know."""
+    name = settings.id_type or job.id_type_default
+    if name not in job.id_types:
+        raise UsageError(
+            f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}.{did_you_mean(name, job.id_types)}"
+        )
+    return job.id_types[name]
+
+
+def _check_records(arguments: RunArguments) -> None:
+    """Refuse options that cannot work in a job whose rows are whole records. Raises UsageError."""
+    job, settings = arguments.job, arguments.settings
+    if job.takes_records and settings.format not in {"auto", "jsonl"}:
+        raise UsageError(f"--format {settings.format}: {job.name} takes whole records, one JSON object a line")
+    if job.takes_records and settings.keeps_backup:
+        raise UsageError(f"--backup: {job.name} changes no record that could be kept. Leave --backup out")
+    for guard in settings.guards.given if job.takes_records else ():
+        raise UsageError(f"{guard.option}: {job.name} creates what is not there; it spares nothing. Leave it out")
+
+
+def _check_names(arguments: RunArguments) -> None:
+    """Refuse a file of the user under a name that the run writes in its place: it would be replaced.
+
+    Raises UsageError.
+    """
+    for path in (arguments.export, *arguments.excluded_paths, arguments.settings.backup_to):
+        if path is not None and address_of(str(path)) is None and is_written_by(arguments.run, Path(path)):
+            raise UsageError(
+                f"{path}: has the name of a file that this run writes in its place, so it would be replaced. Nothing "
+                "was sent. Give your file another name, or name another place (--run)"
+            )
+
+
+def listen_tokens(config: Mapping[str, Any]) -> dict[str, Path]:
+    """The files with the tokens of the live page, by what each allows. Raises UsageError."""
+    table = config.get(LISTEN, {})
+    if not isinstance(table, Mapping):
+        raise UsageError(f"config, {LISTEN}: is a table with the files of tokens. The address stands in [run]")
+    for name, value in table.items():
+        if name not in TOKENS or not (isinstance(value, str) and value.strip()):
+            keys = " and ".join(TOKENS)
+            raise UsageError(f"config, [{LISTEN}] {shown(name)}: its keys are {keys}; each names a file with a token")
+    return {name: Path(value).expanduser() for name, value in table.items()}
+
+
+def check_page(arguments: RunArguments) -> dict[str, Path]:
+    """The files with the tokens of the page. Raises UsageError where others could read the page without one."""
+    address, tokens = arguments.settings.listen_address, listen_tokens(arguments.config)
+    if address is not None and not (address.loopback or tokens):
+        raise UsageError(
+            f"--listen {arguments.settings.listen}: other machines could read the page. Name a file with a token in "
+            'the config, so that the page asks for it ([listen] read = "page.token"), or listen on 127.0.0.1'
+        )
+    return tokens
+
+
+def check_shards(arguments: RunArguments, log: Progress | None) -> None:
+    """Refuse what a run in several processes cannot do. Raises UsageError."""
+    settings, wanted = arguments.settings, arguments.settings.shard_count
+    if log is not None:
+        wanted = len(shard_numbers(log.header))  # a resume keeps the cut
+    if wanted <= 1:
+        if settings.on == RAY and log is None:
+            raise UsageError(f"--shards {settings.shards}: give 2 or more, for a process on a node for each")
+        return
+    for option, given, way in (
+        ("--sandbox", settings.sandbox, "Start `bulkdel sandbox` and name it with --host"),
+        ("--backup-memberships", settings.backup_memberships, "Leave --shards out, or the copy of the memberships"),
+        ("`bulkdel batch`", ADDRESS in arguments.environ, "Leave it out: the runs of a batch are processes already"),
+    ):
+        if given:
+            raise UsageError(f"--shards: cannot be used with {option}. {way}")
+    if arguments.job.target_state.created:
+        raise UsageError(f"--shards: {arguments.job.name} creates accounts, which one process does. Leave --shards out")
+
+
+def checked_until(arguments: RunArguments, now: datetime) -> datetime | None:
+    """Return when the run has to stop. Raises UsageError for a time that has passed, in a run of a batch TooLate.
+
+    The batch has given its process a time that had not passed then.
+    """
+    text = arguments.settings.not_after
+    if text is None:
+        return None
+    at = until_of(text, now)
+    if at <= now:
+        passed = f"--not-after {text!r}: has passed; it is {until_words(now.astimezone(at.tzinfo))}. Nothing was sent"
+        if ADDRESS in arguments.environ and arguments.command == "run":
+            raise TooLate(passed)
+        raise UsageError(f"{passed}. Give a later time, or leave --not-after out")
+    return at
+
+
+def check_max(config: Mapping[str, Any], ids: int, export: str, verb: str) -> None:
+    """Refuse more ids than the config allows for one run. Raises NotAcceptable."""
+    most = ids_max(config)
+    if most is not None and ids > most:
+        raise NotAcceptable(
+            f"{export}: asks to {verb} {ids:,} ids, and [{PROTECT}] {IDS_MAX} of the config allows {most:,}. Nothing "
+            "was sent. Is it the right export? If so, raise the number in the config."
+        )
+
+
+def check_change(arguments: RunArguments, wish: Wish, now: datetime) -> None:
+    """Refuse a change of a running session to a value that cannot work. Raises UsageError."""
+    settings, value = arguments.settings, wish.value
+    if wish.what is Changed.RATE:
+        rate, highest = cast("float", value), rate_max(arguments.config)
+        replace(settings, rate=rate).check()
+        if highest is not None and not 0 < rate <= highest:
+            asked = f"{rate:g} requests/s" if rate else "0 is unlimited"
+            raise UsageError(f"rate: {asked}, and [{PROTECT}] {RATE_MAX} of the config allows {highest:g}")
+    elif wish.what is Changed.CONCURRENCY:
+        replace(settings, concurrency=cast("int", value)).check()
+    elif wish.what is Changed.UNTIL:
+        until = until_of(cast("str", value), now, "until")
+        if until <= now:
+            raise UsageError(f"until {value}: is in the past. `stop` ends the run now")
+        approved = None if arguments.approved is None else arguments.approved.values["not_after"]
+        if approved is not None and until > datetime.fromisoformat(approved):
+            raise UsageError(
+                f"until {value}: the plan of this run was approved until {approved}, and for no later time"
+            )

@@ -1,0 +1,162 @@
+"""The checks of the backup of a run, and of its copy of the memberships.
+
+UsageError is exit 2, NotAcceptable 3.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from pathlib import Path
+
+from bulkdel.core.address import address_of
+from bulkdel.core.log_entries import MembershipsSaved, Saved
+from bulkdel.core.run_state import Progress
+from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.format import shown
+from bulkdel.place.opening import log_place
+from bulkdel.regular_file import open_regular
+from bulkdel.run_place import BACKUP, logged_file, logged_name
+from bulkdel.safety.run_plan import RunArguments
+from bulkdel.store_path import in_store
+
+READ_BYTES = 1 << 20
+
+
+def _own_places(arguments: RunArguments) -> tuple[Path, ...]:
+    """The place of the run, and its log."""
+    return arguments.run, log_place(arguments.run).log
+
+
+def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool = False) -> Saved | None:
+    """Return the part of the backup that is known to be durable; None for a new file.
+
+    A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. proven: whether this
+    user has begun the last session. If not, the refusal does not propose the path in the log.
+
+    Raises NotAcceptable, and UsageError when the backup would be written over another file of the run.
+    """
+    backup, known = arguments.backup, log.backup if log else None
+    if backup is None:
+        if known is not None and log is not None and not log.complete:
+            place = shown(known[0])
+            way = f"Go on with --backup-to {place}, or name a new file there"
+            if logged_file(known[0], arguments.run) == arguments.run / BACKUP:
+                way = "Go on with --backup"
+            elif not proven or address_of(known[0]) is not None:
+                way = "Another person may have written the log: name with --backup-to where you keep it, or a new file"
+            raise NotAcceptable(f"this run keeps a backup in {place}, as its log says. Nothing was sent. {way}")
+        return None
+    same = known is not None and known[0] == logged_name(backup, arguments.run)
+    durable = known[1] if known and (same or _has_moved(backup, known[1])) else None
+    if log is None or not log.complete:
+        check_known(backup, durable)
+    for other in (*_own_places(arguments), arguments.export, *arguments.excluded_paths):
+        if backup.absolute() == Path(other).absolute():
+            option = arguments.settings.backup_option
+            raise UsageError(f"{option}: {backup} is another file of this run; name one of its own: --backup-to FILE")
+    return durable
+
+
+def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: bool) -> Path | None:
+    """Return where the copy of the memberships is, or will be; None without --backup-memberships.
+
+    A run with that copy needs it in every session. After the first id was sent, the copy cannot be made any more. Until
+    then it is made anew, even if the log names one: a forged log would leave the run without a copy. proven: whether
+    this user has begun the last session. If not, a file that is there already is refused.
+
+    Raises NotAcceptable, and UsageError when the copy would be written over another file of the run.
+    """
+    backup, wanted = arguments.backup, arguments.settings.memberships_in(arguments.run)
+    if log is not None and log.complete:
+        return wanted
+    known = log.memberships_to if log else None
+    if wanted is None:
+        if known is not None:
+            raise NotAcceptable(
+                f"this run keeps a copy of the memberships in {known}. Nothing was sent. Go on with "
+                "--backup-memberships"
+            )
+        return None
+    if log is not None and log.sent and log.memberships is not None:
+        logged = logged_file(log.memberships.path, arguments.run)
+        moved = _has_moved(wanted, Saved(log.memberships.size, log.memberships.crc))
+        path = wanted if moved else logged
+        _check_copied(path, log.memberships)
+        return path
+    if log is not None and log.sent:
+        raise NotAcceptable(
+            "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
+            "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
+        )
+    for other in (backup, *_own_places(arguments), arguments.export, *arguments.excluded_paths):
+        if other is not None and wanted.absolute() == Path(other).absolute():
+            option = arguments.settings.backup_option
+            raise UsageError(f"{option}: {wanted} is another file of this run; name another backup: --backup-to FILE")
+    if os.path.lexists(wanted) and (not proven or logged_name(wanted, arguments.run) != known):
+        raise NotAcceptable(
+            f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
+            "this machine. Nothing was sent. Move it away, or name a new file (--backup-to)."
+        )
+    return wanted
+
+
+def _has_moved(path: Path, known: Saved) -> bool:
+    """Whether a file begins with the bytes that the run wrote to another place: it was moved, or handed over."""
+    if not known.size or in_store(path):
+        return False
+    try:
+        return _saved_in(path, known.size) == known
+    except OSError:
+        return False
+
+
+def _saved_in(path: Path, size_max: int | None = None) -> Saved:
+    """Length and CRC-32 of a file, or of its beginning. Raises OSError."""
+    crc = size = 0
+    with open_regular(path) as file:
+        while block := file.read(READ_BYTES if size_max is None else min(READ_BYTES, size_max - size)):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return Saved(size, crc)
+
+
+def _check_copied(path: Path, known: MembershipsSaved) -> None:
+    """Refuse a copy of the memberships that is not the one of the log. Raises NotAcceptable."""
+    try:
+        found = _saved_in(path)
+    except OSError as error:
+        fault = error.strerror or "it cannot be read"
+    else:
+        fault = "it has changed" if found != (known.size, known.crc) else ""
+    if fault:
+        raise NotAcceptable(
+            f"{path}: is not the copy of the memberships that this run wrote: {fault}. Nothing was sent. "
+            "Put the file back, then run the same command again."
+        )
+
+
+def check_known(path: Path, durable: Saved | None) -> None:
+    """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
+    if in_store(path):
+        return  # its objects are read when it is opened
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        size = 0
+    except OSError as error:
+        raise NotAcceptable(f"{path}: the backup cannot be read: {error.strerror}") from error
+    else:
+        if not stat.S_ISREG(there.st_mode):
+            raise NotAcceptable(f"{path}: is not a regular file; a backup has to be one")
+        size = there.st_size
+    if durable is None and size:
+        raise NotAcceptable(
+            f"{path}: is there already, and the last session of this run did not write it. Nothing was sent. "
+            "Name a new file (--backup-to)."
+        )
+    if durable is not None and size < durable.size:
+        raise NotAcceptable(
+            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of "
+            "records are missing. Nothing more was sent. Put the file back, or name a new one (--backup-to)."
+        )
