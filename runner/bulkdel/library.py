@@ -39,10 +39,17 @@ from bulkdel.own_key import make_key
 from bulkdel.parameters import check_type, parameters_of
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of
-from bulkdel.safety.argument_checks import check_arguments, check_change
+from bulkdel.safety.argument_checks import check_change
 from bulkdel.safety.confirmation import Confirmed, How, confirm, confirmed_before
 from bulkdel.safety.export_reading import ReadingProgress
-from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more, find_target, prepare, with_sample_check
+from bulkdel.safety.preparation import (
+    Asking,
+    check_arguments,
+    exclude_looked_up,
+    find_target,
+    prepare,
+    with_sample_check,
+)
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.safety.server_checks import check_credentials
 from bulkdel.settings import Settings
@@ -489,7 +496,7 @@ class Run:
             plan = await with_sample_check(
                 plan, self._asking, connect=around.connect, wall=around.wall, chance=around.chance
             )
-            if excludes_more(plan):
+            if not plan.rows_known:
                 plan = await around.in_thread(partial(exclude_looked_up, plan, self._reading), self._reading.stop)
         return plan
 

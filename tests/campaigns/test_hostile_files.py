@@ -482,7 +482,7 @@ def inputs_of(plan: Mapping[str, Any], place: Path) -> list[Path]:
 )
 @mutant(
     "a file is tried in a folder that only a plan names",
-    "check_arguments",
+    "check_folders",
     swap("arguments.approved is None", "arguments.line"),
 )
 @pytest.mark.parametrize("times", COUNTS)

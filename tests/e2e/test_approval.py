@@ -458,7 +458,7 @@ def test_a_plan_sets_no_option_of_the_machine(planned: Desk) -> None:
 @mutant(
     "a run sends the key to the host that only a plan names",
     "check_planned_host",
-    swap("settings.host is not None", "settings.host is None"),
+    swap("arguments.settings.host is not None", "arguments.settings.host is None"),
 )
 def test_no_key_goes_to_a_host_that_only_a_plan_names(planned: Desk) -> None:
     """The other server counts no request. The refusal names the host; its command goes nowhere until it is typed."""

@@ -288,7 +288,7 @@ def until_the_first_intent(log: Path) -> None:
 @mutant(
     "a copy of the memberships that only a forged log calls one of this run is replaced",
     "check_memberships",
-    swap("not proven", "not proven and not known"),
+    swap("not opened.proven", "not opened.proven and not known"),
     case="the log of another",
 )
 @pytest.mark.parametrize("whose", ["my own log", "the log of another"])

@@ -366,7 +366,7 @@ def test_the_number_to_confirm_of_an_export_that_is_gone_is_that_of_its_rows(tmp
 @mutant(
     "the number to confirm is that of a forged log",
     "prepare",
-    swap("not proven", "proven is None"),
+    swap("not opened.proven", "opened.proven is None"),
 )
 def test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_log(tmp_path: Path) -> None:
     with begun(tmp_path / "a", state=tmp_path / "other") as it:

@@ -304,7 +304,7 @@ def test_a_value_that_is_the_name_of_a_job(other: str, bench: Bench) -> None:
 
 @mutant(
     "a resume takes other parameters",
-    "_check_pinned",
+    "check_pinned",
     swap(
         '{**log.header.pinned, "parameters": log.header.parameters}',
         '{**log.header.pinned, "parameters": plan.parameters}',

@@ -19,8 +19,8 @@ IDS = user_ids(20)
 @pytest.mark.parametrize("option", ["export", "--exclude", "--backup-to"])
 @mutant(
     "a file of the user in the place is replaced",
-    "check_arguments",
-    swap("_check_names(arguments)", "check_values(arguments.job, arguments.parameters)"),
+    "check_names",
+    swap("address_of(str(path)) is None", "address_of(str(path)) is not None"),
 )
 def test_a_file_of_the_user_is_not_replaced(tmp_path: Path, option: str) -> None:
     with case(tmp_path, IDS) as it:

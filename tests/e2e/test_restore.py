@@ -502,7 +502,7 @@ def next_command(out: str) -> list[str]:
 
 @mutant(
     "a run deletes more while it is being restored",
-    "check_not_undone",
+    "check_goes_on",
     negate("not log.complete"),
 )
 def test_a_run_of_which_a_restore_has_begun_is_not_resumed(tmp_path: Path) -> None:
@@ -643,8 +643,8 @@ def test_memberships_that_cannot_be_put_back_are_counted(tmp_path: Path) -> None
 
 @mutant(
     "a restore may not have more rows than the config allows a run",
-    "_check_export",
-    swap("arguments.undoes is None and not (log is not None and log.complete)", "not (log and log.complete)"),
+    "check_max",
+    swap("plan.arguments.undoes is not None or plan.complete", "plan.complete"),
 )
 def test_the_largest_number_of_ids_is_no_guard_of_a_restore(tmp_path: Path) -> None:
     """It brings accounts back. A complete run repeats its summary, although the number was lowered since."""

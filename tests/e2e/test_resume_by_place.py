@@ -157,7 +157,7 @@ def config_with(folder: Path, name: str, text: str) -> Path:
 
 @mutant(
     "the guards of a run end with its machine",
-    "prepare",
+    "_opened",
     swap("with_logged(arguments.config, log)", "arguments.config"),
 )
 def test_the_guards_of_the_run_and_of_this_machine_both_hold(tmp_path: Path) -> None:
@@ -367,8 +367,8 @@ def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path
 
 @mutant(
     "a copy goes on beside its original",
-    "prepare",
-    swap("log is not None and proven and not complete", "log is not None and complete"),
+    "check_no_copy",
+    swap("log is None or log.complete or not opened.proven", "log is None or not log.complete"),
 )
 def test_a_copy_does_not_go_on_while_the_first_one_is_there(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:

@@ -406,7 +406,7 @@ def test_a_plan_says_what_the_guards_would_spare(tmp_path: Path) -> None:
 
 @mutant(
     "an age is counted anew in each session",
-    "prepare",
+    "_opened",
     swap("NO_GUARDS if log is None else log.guards", "NO_GUARDS"),
 )
 def test_an_age_is_a_date_from_the_plan_on(tmp_path: Path) -> None:

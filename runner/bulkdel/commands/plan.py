@@ -32,11 +32,17 @@ from bulkdel.http.client import connect_in
 from bulkdel.options import CONFIRMING
 from bulkdel.output import columns, result, result_line
 from bulkdel.place.opening import log_place
-from bulkdel.safety.argument_checks import check_arguments
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.plan_facts import In, file_values, plan_lines, values_in
 from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile, given_words, this_user
-from bulkdel.safety.preparation import Asking, exclude_looked_up, excludes_more, find_target, prepare, with_sample_check
+from bulkdel.safety.preparation import (
+    Asking,
+    check_arguments,
+    exclude_looked_up,
+    find_target,
+    prepare,
+    with_sample_check,
+)
 from bulkdel.safety.protect import requires_other_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.safety.server_checks import sample_trouble
@@ -61,7 +67,7 @@ def plan(arguments: RunArguments) -> int:
         if found.target.key is not None and found.ids and not found.complete:
             asking = Asking(found)
             found = run_loop(_asked(found, asking, arguments), signals, lambda: asking.text)
-            if excludes_more(found):
+            if not found.rows_known:
                 found = run_loop(
                     _shown(partial(exclude_looked_up, found, reading), reading, arguments.settings), signals
                 )

@@ -11,12 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from bulkdel.core.address import address_of
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed
 from bulkdel.core.pace import Wish
 from bulkdel.core.page_access import Right
-from bulkdel.core.run_state import Progress
 from bulkdel.core.shards import RAY, shard_numbers
 from bulkdel.errors import NotAcceptable, TooLate, UsageError
 from bulkdel.export.addresses import check_exclude, check_export
@@ -25,11 +23,8 @@ from bulkdel.format import did_you_mean, shown, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, loadable_jobs
 from bulkdel.parameters import check_values
-from bulkdel.run_place import is_written_by
-from bulkdel.safety.as_planned import check_other_user
-from bulkdel.safety.place_checks import check_folders
 from bulkdel.safety.protect import IDS_MAX, PROTECT, RATE_MAX, ids_max, rate_max
-from bulkdel.safety.run_plan import RunArguments
+from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan
 from bulkdel.settings import Settings
 from bulkdel.times import until_of
 
@@ -37,8 +32,8 @@ LISTEN, TOKENS = "listen", tuple(right.value for right in Right)
 """The table of the config with the tokens of the live page, and its members."""
 
 
-def check_arguments(arguments: RunArguments) -> None:
-    """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
+def check_config(arguments: RunArguments) -> None:
+    """Refuse a config with a table that has no effect, or a limit in [protect] that is no number. Raises UsageError."""
     if arguments.config:
         tables = {"run", PROTECT, LISTEN, *(job.config_table for job in loadable_jobs())}
         for name, value in arguments.config.items():
@@ -46,25 +41,38 @@ def check_arguments(arguments: RunArguments) -> None:
                 raise UsageError(f"--config: {name!r} is no table of it; its tables are {', '.join(sorted(tables))}")
     rate_max(arguments.config)
     ids_max(arguments.config)
-    check_page(arguments)
-    check_other_user(arguments)
+
+
+def check_options(arguments: RunArguments) -> None:
+    """Refuse options and parameters of the job that cannot work. Raises UsageError."""
     arguments.settings.check(arguments.job.chunk_max)
     check_values(arguments.job, arguments.parameters)
     if arguments.settings.backup_memberships and arguments.job.memberships is None:
         raise UsageError(
             f"--backup-memberships: {arguments.job.name} has no memberships to copy. Leave --backup-memberships out"
         )
+
+
+def check_addresses(arguments: RunArguments) -> None:
+    """Refuse an address of the export or of an exclude file that cannot be read. Raises UsageError."""
     if not arguments.settings.as_confirmed:  # else it is not read
         check_export(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
         check_exclude(path)
-    _check_names(arguments)
-    checked_id_type(arguments.job, arguments.settings)
-    if arguments.settings.encoding is not None:
-        encoding_named(arguments.settings.encoding)
-    _check_records(arguments)
-    if arguments.approved is None:  # else the plan may name the folder: `prepare` compares the export first
-        check_folders(arguments)
+
+
+def check_reading(arguments: RunArguments) -> None:
+    """Refuse ways to read the export that do not exist, or that the job does not have. Raises UsageError."""
+    job, settings = arguments.job, arguments.settings
+    checked_id_type(job, settings)
+    if settings.encoding is not None:
+        encoding_named(settings.encoding)
+    if job.takes_records and settings.format not in {"auto", "jsonl"}:
+        raise UsageError(f"--format {settings.format}: {job.name} takes whole records, one JSON object a line")
+    if job.takes_records and settings.keeps_backup:
+        raise UsageError(f"--backup: {job.name} changes no record that could be kept. Leave --backup out")
+    for guard in settings.guards.given if job.takes_records else ():
+        raise UsageError(f"{guard.option}: {job.name} creates what is not there; it spares nothing. Leave it out")
 
 
 def checked_id_type(job: Job, settings: Settings) -> IdType:
@@ -75,30 +83,6 @@ def checked_id_type(job: Job, settings: Settings) -> IdType:
             f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}.{did_you_mean(name, job.id_types)}"
         )
     return job.id_types[name]
-
-
-def _check_records(arguments: RunArguments) -> None:
-    """Refuse options that cannot work in a job whose rows are whole records. Raises UsageError."""
-    job, settings = arguments.job, arguments.settings
-    if job.takes_records and settings.format not in {"auto", "jsonl"}:
-        raise UsageError(f"--format {settings.format}: {job.name} takes whole records, one JSON object a line")
-    if job.takes_records and settings.keeps_backup:
-        raise UsageError(f"--backup: {job.name} changes no record that could be kept. Leave --backup out")
-    for guard in settings.guards.given if job.takes_records else ():
-        raise UsageError(f"{guard.option}: {job.name} creates what is not there; it spares nothing. Leave it out")
-
-
-def _check_names(arguments: RunArguments) -> None:
-    """Refuse a file of the user under a name that the run writes in its place: it would be replaced.
-
-    Raises UsageError.
-    """
-    for path in (arguments.export, *arguments.excluded_paths, arguments.settings.backup_to):
-        if path is not None and address_of(str(path)) is None and is_written_by(arguments.run, Path(path)):
-            raise UsageError(
-                f"{path}: has the name of a file that this run writes in its place, so it would be replaced. Nothing "
-                "was sent. Give your file another name, or name another place (--run)"
-            )
 
 
 def listen_tokens(config: Mapping[str, Any]) -> dict[str, Path]:
@@ -124,8 +108,9 @@ def check_page(arguments: RunArguments) -> dict[str, Path]:
     return tokens
 
 
-def check_shards(arguments: RunArguments, log: Progress | None) -> None:
+def check_shards(opened: OpenedRun) -> None:
     """Refuse what a run in several processes cannot do. Raises UsageError."""
+    arguments, log = opened.arguments, opened.log
     settings, wanted = arguments.settings, arguments.settings.shard_count
     if log is not None:
         wanted = len(shard_numbers(log.header))  # a resume keeps the cut
@@ -144,30 +129,30 @@ def check_shards(arguments: RunArguments, log: Progress | None) -> None:
         raise UsageError(f"--shards: {arguments.job.name} creates accounts, which one process does. Leave --shards out")
 
 
-def checked_until(arguments: RunArguments, now: datetime) -> datetime | None:
-    """Return when the run has to stop. Raises UsageError for a time that has passed, in a run of a batch TooLate.
+def check_until(opened: OpenedRun) -> None:
+    """Refuse a --not-after that has passed. Raises UsageError, and TooLate in a run of a batch.
 
     The batch has given its process a time that had not passed then.
     """
+    arguments, at, now = opened.arguments, opened.until, opened.now
+    if at is None or at > now:
+        return
     text = arguments.settings.not_after
-    if text is None:
-        return None
-    at = until_of(text, now)
-    if at <= now:
-        passed = f"--not-after {text!r}: has passed; it is {until_words(now.astimezone(at.tzinfo))}. Nothing was sent"
-        if ADDRESS in arguments.environ and arguments.command == "run":
-            raise TooLate(passed)
-        raise UsageError(f"{passed}. Give a later time, or leave --not-after out")
-    return at
+    passed = f"--not-after {text!r}: has passed; it is {until_words(now.astimezone(at.tzinfo))}. Nothing was sent"
+    if ADDRESS in arguments.environ and arguments.command == "run":
+        raise TooLate(passed)
+    raise UsageError(f"{passed}. Give a later time, or leave --not-after out")
 
 
-def check_max(config: Mapping[str, Any], ids: int, export: str, verb: str) -> None:
+def check_max(plan: RunPlan) -> None:
     """Refuse more ids than the config allows for one run. Raises NotAcceptable."""
-    most = ids_max(config)
+    if plan.arguments.undoes is not None or plan.complete:  # a restore brings accounts back
+        return
+    most, ids, verb = ids_max(plan.arguments.config), plan.ids, plan.words.verb
     if most is not None and ids > most:
         raise NotAcceptable(
-            f"{export}: asks to {verb} {ids:,} ids, and [{PROTECT}] {IDS_MAX} of the config allows {most:,}. Nothing "
-            "was sent. Is it the right export? If so, raise the number in the config."
+            f"{plan.export.path}: asks to {verb} {ids:,} ids, and [{PROTECT}] {IDS_MAX} of the config allows {most:,}. "
+            "Nothing was sent. Is it the right export? If so, raise the number in the config."
         )
 
 

@@ -13,12 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import CommandLine
 from bulkdel.core.address import shown_address
 from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import age_fault, differences, is_same_user, over_fault, sample_difference
-from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
 from bulkdel.export import Fingerprint
 from bulkdel.format import printable, shown
@@ -30,7 +28,7 @@ from bulkdel.safety.exclude import exclude_path
 from bulkdel.safety.plan_facts import approved_values, guard_options, known_first, parameter_value
 from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile, is_recorded, this_user
 from bulkdel.safety.protect import PROTECT, requires_other_user
-from bulkdel.safety.run_plan import RunArguments, RunPlan
+from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan
 from bulkdel.safety.server_checks import check_named_host
 
 
@@ -42,7 +40,7 @@ def check_other_user(arguments: RunArguments) -> None:
     """
     approved, required = arguments.approved, requires_other_user(arguments.config)
     if approved is not None and (required or approved.values[OTHER_USER]):
-        check_user(approved, arguments.claimed)
+        _check_planner(approved, arguments.claimed)
     if not required or arguments.undoes is not None or arguments.settings.sandbox:
         return
     said = f"config, [{PROTECT}] {OTHER_USER}"
@@ -55,39 +53,27 @@ def check_other_user(arguments: RunArguments) -> None:
         )
 
 
-def check_log_user(arguments: RunArguments, log: Progress | None, path: Path) -> None:
-    """Refuse a session by the user that has made the plan, and one without a plan, where the log says so.
+def check_user(opened: OpenedRun) -> None:
+    """Refuse a session by the user that has made the plan, and one without a plan, where log or config say so.
 
-    The config of this session may lack the setting that the plan had. Raises UsageError.
+    The config of this session may lack the setting that the plan had, and the last session had another one. Raises
+    UsageError.
     """
-    if log is None or log.plan is None or log.plan.get(OTHER_USER) is not True:
+    arguments, log = opened.arguments, opened.log
+    if opened.complete:
         return
-    if arguments.undoes is not None or arguments.command != "run":
-        return
-    if arguments.approved is None:
-        raise UsageError(
-            f"{path}: this run goes by a plan that another user has to run ([{PROTECT}] {OTHER_USER}). Nothing was "
-            "sent. Resume it with that plan: run --plan FILE"
-        )
-    check_user(arguments.approved, arguments.claimed)
+    of_log = log is not None and log.plan is not None and log.plan.get(OTHER_USER) is True
+    if of_log and arguments.undoes is None and arguments.command == "run":
+        if arguments.approved is None:
+            raise UsageError(
+                f"{arguments.run}: this run goes by a plan that another user has to run ([{PROTECT}] {OTHER_USER}). "
+                "Nothing was sent. Resume it with that plan: run --plan FILE"
+            )
+        _check_planner(arguments.approved, arguments.claimed)
+    check_other_user(arguments)
 
 
-def check_age(plan: PlanFile, progress: Progress | None, now: float, anew: CommandLine) -> None:
-    """Refuse a plan that is over. Unless the run has begun by it, refuse one that is too old or from the future.
-
-    Raises NotConfirmed.
-
-    anew: the command that makes another one. now: epoch seconds.
-    """
-    fault = (over_fault if is_recorded(progress, plan) else age_fault)(plan.values, now)
-    if fault is not None:
-        raise NotConfirmed(
-            f"{plan.path}: the plan cannot be run: {fault}. Nothing was sent. Make it anew, and have it approved:\n"
-            f"  {anew}"
-        )
-
-
-def check_user(plan: PlanFile, claimed: str | None) -> None:
+def _check_planner(plan: PlanFile, claimed: str | None) -> None:
     """Refuse the user that has made the plan. Raises UsageError. claimed: the name of --as."""
     planner, runner = plan.values["planned_by"], this_user(claimed)
     if is_same_user(planner, runner):
@@ -112,10 +98,26 @@ def _with_planned_limit(arguments: RunArguments) -> RunArguments:
     return replace(arguments, settings=replace(arguments.settings, limit=planned))
 
 
-def check_planned_host(arguments: RunArguments, target: Target | None) -> None:
+def check_age(opened: OpenedRun) -> None:
+    """Refuse a plan that is over. Unless the run has begun by it, refuse one that is too old or from the future.
+
+    Raises NotConfirmed.
+    """
+    plan = opened.arguments.approved
+    if plan is None or opened.complete:
+        return
+    fault = (over_fault if is_recorded(opened.log, plan) else age_fault)(plan.values, opened.now.timestamp())
+    if fault is not None:
+        raise NotConfirmed(
+            f"{plan.path}: the plan cannot be run: {fault}. Nothing was sent. Make it anew, and have it approved:\n"
+            f"  {opened.arguments.planning_line}"
+        )
+
+
+def check_planned_host(opened: OpenedRun) -> None:
     """Refuse a plan with another host than this run, when no host was typed. Raises UsageError."""
-    approved, settings = arguments.approved, arguments.settings
-    if approved is None or settings.host is not None or target is None:
+    arguments, approved = opened.arguments, opened.arguments.approved
+    if approved is None or opened.complete or arguments.settings.host is not None or opened.target is None:
         return
     table = arguments.config.get(arguments.job.config_table, {})
     options = TargetOptions(approved.values["host"], table, arguments.environ, arguments.parameters)
@@ -144,16 +146,16 @@ def check_files_of_job(arguments: RunArguments) -> None:
     )
 
 
-def check_files(arguments: RunArguments, target: Target | None) -> None:
+def check_files(opened: OpenedRun) -> None:
     """Refuse a file that the plan does not have before anything of it is read. Raises NotConfirmed.
 
     A file that is missing, or lies elsewhere, is refused later, when it is opened, unless the place of the run has its
     ids.
     """
-    approved, settings = arguments.approved, arguments.settings
-    if approved is None:
+    arguments, approved = opened.arguments, opened.arguments.approved
+    if approved is None or opened.complete:
         return
-    found: list[str] = []
+    settings, found = arguments.settings, list[str]()
     if Path(arguments.export).exists() and not Path(arguments.export).is_file():
         found.append(f"export {arguments.export}: is not a regular file")
     planned = list(approved.values["exclude"])
@@ -174,7 +176,7 @@ def check_files(arguments: RunArguments, target: Target | None) -> None:
         now += planned
     found += differences(approved.values, {"exclude": now})
     if found:
-        _refuse(arguments, approved, [*found, *differences(approved.values, _known_first(arguments, target))])
+        _refuse(arguments, approved, [*found, *differences(approved.values, _known_first(arguments, opened.target))])
 
 
 def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint) -> None:
@@ -210,11 +212,10 @@ def naming_differences(arguments: RunArguments, target: Target | None) -> Iterat
         raise
 
 
-def check_as_planned(plan: RunPlan, *, rows_known: bool = True) -> None:
+def check_as_planned(plan: RunPlan) -> None:
     """Refuse a run that differs from the plan which it goes by. Raises NotConfirmed, naming each difference.
 
-    It is called before the sign-in, and again when pool and sample are known. rows_known: whether all the rows of
-    protected accounts are known; some are found by look-ups.
+    It is called before the sign-in, again when pool and sample are known, and once more when more rows are.
     """
     approved = plan.arguments.approved
     if approved is None:
@@ -224,11 +225,11 @@ def check_as_planned(plan: RunPlan, *, rows_known: bool = True) -> None:
         return
     compared = replace(plan, arguments=_with_planned_limit(plan.arguments))
     before, now = dict(approved.values), approved_values(compared)
-    if plan.pool is None or not rows_known:
+    if plan.pool is None or not plan.rows_known:
         del now["digest"]
     if plan.pool is None:
         del now["pool"]
-    if not rows_known:
+    if not plan.rows_known:
         before["numbers"], now["numbers"] = (
             {name: count for name, count in each["numbers"].items() if name not in {"ids", "excluded"}}
             for each in (before, now)

@@ -18,7 +18,7 @@ from bulkdel.format import shown
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import BACKUP, logged_file, logged_name
-from bulkdel.safety.run_plan import RunArguments
+from bulkdel.safety.run_plan import OpenedRun, RunArguments
 from bulkdel.store_path import in_store
 
 READ_BYTES = 1 << 20
@@ -27,6 +27,11 @@ READ_BYTES = 1 << 20
 def _own_places(arguments: RunArguments) -> tuple[Path, ...]:
     """The place of the run, and its log."""
     return arguments.run, log_place(arguments.run).log
+
+
+def check_own_backup(opened: OpenedRun) -> None:
+    """Refuse a session with another backup than the run has, or with none. Raises as `check_backup`."""
+    check_backup(opened.arguments, opened.log, proven=opened.proven)
 
 
 def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool = False) -> Saved | None:
@@ -48,8 +53,7 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
                 way = "Another person may have written the log: name with --backup-to where you keep it, or a new file"
             raise NotAcceptable(f"this run keeps a backup in {place}, as its log says. Nothing was sent. {way}")
         return None
-    same = known is not None and known[0] == logged_name(backup, arguments.run)
-    durable = known[1] if known and (same or _has_moved(backup, known[1])) else None
+    durable = durable_backup(arguments, log)
     if log is None or not log.complete:
         check_known(backup, durable)
     for other in (*_own_places(arguments), arguments.export, *arguments.excluded_paths):
@@ -59,18 +63,36 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
     return durable
 
 
-def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: bool) -> Path | None:
-    """Return where the copy of the memberships is, or will be; None without --backup-memberships.
+def durable_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
+    """The part of the backup that is known to be durable; None for a new file, and without a backup."""
+    backup, known = arguments.backup, log.backup if log else None
+    if backup is None or known is None:
+        return None
+    same = known[0] == logged_name(backup, arguments.run)
+    return known[1] if same or _has_moved(backup, known[1]) else None
+
+
+def memberships_of(opened: OpenedRun) -> Path | None:
+    """Where the copy of the memberships is, or will be; None without --backup-memberships."""
+    wanted, log = opened.arguments.settings.memberships_in(opened.arguments.run), opened.log
+    if wanted is None or log is None or log.complete or not log.sent or (known := log.memberships) is None:
+        return wanted
+    return wanted if _has_moved(wanted, Saved(known.size, known.crc)) else logged_file(known.path, opened.arguments.run)
+
+
+def check_memberships(opened: OpenedRun) -> None:
+    """Refuse a session with another copy of the memberships than the run has, or with none.
 
     A run with that copy needs it in every session. After the first id was sent, the copy cannot be made any more. Until
-    then it is made anew, even if the log names one: a forged log would leave the run without a copy. proven: whether
-    this user has begun the last session. If not, a file that is there already is refused.
+    then it is made anew, even if the log names one: a forged log would leave the run without a copy. Unless this user
+    has begun the last session, a file that is there already is refused.
 
     Raises NotAcceptable, and UsageError when the copy would be written over another file of the run.
     """
-    backup, wanted = arguments.backup, arguments.settings.memberships_in(arguments.run)
-    if log is not None and log.complete:
-        return wanted
+    arguments, log = opened.arguments, opened.log
+    backup, wanted = arguments.backup, memberships_of(opened)
+    if opened.complete:
+        return
     known = log.memberships_to if log else None
     if wanted is None:
         if known is not None:
@@ -78,13 +100,10 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
                 f"this run keeps a copy of the memberships in {known}. Nothing was sent. Go on with "
                 "--backup-memberships"
             )
-        return None
+        return
     if log is not None and log.sent and log.memberships is not None:
-        logged = logged_file(log.memberships.path, arguments.run)
-        moved = _has_moved(wanted, Saved(log.memberships.size, log.memberships.crc))
-        path = wanted if moved else logged
-        _check_copied(path, log.memberships)
-        return path
+        _check_copied(wanted, log.memberships)
+        return
     if log is not None and log.sent:
         raise NotAcceptable(
             "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
@@ -94,12 +113,11 @@ def check_memberships(arguments: RunArguments, log: Progress | None, *, proven: 
         if other is not None and wanted.absolute() == Path(other).absolute():
             option = arguments.settings.backup_option
             raise UsageError(f"{option}: {wanted} is another file of this run; name another backup: --backup-to FILE")
-    if os.path.lexists(wanted) and (not proven or logged_name(wanted, arguments.run) != known):
+    if os.path.lexists(wanted) and (not opened.proven or logged_name(wanted, arguments.run) != known):
         raise NotAcceptable(
             f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
             "this machine. Nothing was sent. Move it away, or name a new file (--backup-to)."
         )
-    return wanted
 
 
 def _has_moved(path: Path, known: Saved) -> bool:

@@ -6,35 +6,37 @@ NotAcceptable is exit 3.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bulkdel.command_line import how_to_restore, how_to_take_back
+from bulkdel.checkpoint.reader import original_of, read_log
+from bulkdel.command_line import (
+    AS_CONFIRMED,
+    RUN_AGAIN,
+    CommandLine,
+    how_to_restore,
+    how_to_resume,
+    how_to_take_back,
+    next_command,
+)
 from bulkdel.core.option import option_of
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import NotAcceptable
-from bulkdel.format import located, shown
+from bulkdel.format import counted, located, shown
 from bulkdel.options import OPTIONS
 from bulkdel.parameters import options_of_run
+from bulkdel.place.opening import log_place
+from bulkdel.run_place import undone_by
 from bulkdel.safety.exclude import ExcludeFile
-from bulkdel.safety.run_plan import RunPlan
+from bulkdel.safety.export_reading import other_rows
+from bulkdel.safety.plan_facts import header_values
+from bulkdel.safety.run_plan import OpenedRun, RunPlan
+from bulkdel.store_path import in_store
 
 OTHERWISE = "Give the export and the options of that run, or another place (--run) for a new one."
-
-
-def check_not_undone(log: Progress | None, path: Path) -> None:
-    """Refuse to resume a run after its restore has begun: the restore would miss what the run does from now on.
-
-    Raises NotAcceptable.
-    """
-    if log is not None and not log.complete and (undo := log.undo) is not None:
-        of_job = options_of_run(log.header.pinned["job"])
-        raise NotAcceptable(
-            f"{path}: a restore of this run has begun ({undo.at}), so the run is not resumed. Nothing was sent.\n"
-            f"{how_to_restore(log, undo, path, of_job)}"
-        )
 
 
 def check_not_handed_over(log: Progress | None, path: Path) -> None:
@@ -44,6 +46,38 @@ def check_not_handed_over(log: Progress | None, path: Path) -> None:
     """
     if log is not None and (packed := log.handed_over) is not None:
         raise NotAcceptable(f"{path}: nothing was sent. {how_to_take_back(packed, path)}")
+
+
+def check_goes_on(opened: OpenedRun) -> None:
+    """Refuse to resume a run that was handed over, or whose restore has begun: that would miss what the run does now.
+
+    Raises NotAcceptable.
+    """
+    log, path = opened.log, opened.arguments.run
+    check_not_handed_over(log, path)
+    if log is not None and not log.complete and (undo := log.undo) is not None:
+        of_job = options_of_run(log.header.pinned["job"])
+        raise NotAcceptable(
+            f"{path}: a restore of this run has begun ({undo.at}), so the run is not resumed. Nothing was sent.\n"
+            f"{how_to_restore(log, undo, path, of_job)}"
+        )
+
+
+def check_no_copy(opened: OpenedRun) -> None:
+    """Refuse a copy of a run that is still there: each would send what the other one has sent. Raises NotAcceptable.
+
+    One that was handed over goes on in its copy. The hand-over of a restore is in the log of its run.
+    """
+    run, log = opened.arguments.run, opened.log
+    if log is None or log.complete or not opened.proven:
+        return
+    original = original_of(run, log)
+    first = original if original is None else undone_by(original) or original
+    if first is not None and read_log(log_place(first)).progress.handed_over is None:
+        raise NotAcceptable(
+            f"{run}: is a copy of the run in {original}, which is still there, and ids would be sent twice. Nothing "
+            "was sent. Go on with that one; or, if this one is to go on, move the other one away."
+        )
 
 
 def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
@@ -62,6 +96,65 @@ def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> b
             + "\nGive each of these as it was (--exclude); more may be added."
         )
     return any(sha256 not in before for sha256 in now)
+
+
+def check_pinned(plan: RunPlan) -> None:
+    """Refuse a resume that differs from the run. Raises NotAcceptable."""
+    arguments, log = plan.arguments, plan.progress
+    if log is None:
+        return
+    before = {**log.header.pinned, "parameters": log.header.parameters}
+    now = {**header_values(plan), "parameters": plan.parameters}
+    otherwise = (
+        f"Give the options that the restore was begun with, and leave {plan.run} as it is: a run has one restore."
+        if arguments.undoes is not None
+        else _anew(plan, log)
+    )
+    if before["sha256"] != now["sha256"] and arguments.undoes is None:
+        resume = CommandLine("resume", (str(arguments.run),)).plus_given(arguments.settings.connection)
+        resume = resume.plus(AS_CONFIRMED)
+        otherwise += f"\nTo go on with the rows that were confirmed, whatever the export has now:\n  {resume}"
+    refuse_differences(before, now, arguments.run, leave_out={"pool"}, otherwise=otherwise)
+
+
+def _anew(plan: RunPlan, log: Progress) -> str:
+    """What to do about a run that differs from that of the log. Without any outcome it may be begun anew.
+
+    But not where a row in doubt may be gone, and another account may have its id by now. With any other row in doubt
+    the resume comes first.
+    """
+    path, doubts = plan.run, log.in_doubt.size
+    if log.outcomes or (doubts and plan.id_type.reusable) or in_store(path):
+        return OTHERWISE
+    names = (path.with_name(f"{path.name}.anew{number}") for number in ("", *range(2, 100)))
+    line = plan.line.plus("--run", next((name for name in names if not os.path.lexists(name)), path))
+    anew = f"may be begun anew, in a place of its own:\n  {line}"
+    if not doubts:
+        return f"{OTHERWISE} No row of that run has an outcome, so it {anew}"
+    try:
+        found = next_command(log, path, options_of_run(log.header.pinned["job"]), plan.own_key)
+        resume = how_to_resume(log, found)
+    except ValueError:
+        resume = RUN_AGAIN
+    return (
+        f"{counted(doubts, 'row', 'is', 'are')} in doubt there: sent, and no response came. A resume of "
+        "that run, with its options and its config, looks them up first. A new run knows nothing of them, and may call "
+        f"absent what that run has {plan.words.done}.\n{resume}\nOnly where its request was wrong, it {anew}"
+    )
+
+
+def check_as_logged(plan: RunPlan) -> None:
+    """Refuse a log that says of the export what is not so: other rows would be sent. Raises NotAcceptable.
+
+    A log may leave out more rows than the export and the exclude files do, because guards have spared some.
+    """
+    log = plan.progress
+    if log is None or not plan.read_anew:
+        return
+    newly = {"excluded"} if plan.more_excluded else set()
+    skipped = (rows for reason, rows in plan.export.skipped.by_reason.items() if reason not in newly)
+    if any(log.untouched(rows).size for rows in skipped):
+        raise other_rows(plan.run)
 
 
 def check_guards(plan: RunPlan) -> None:

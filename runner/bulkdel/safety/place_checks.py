@@ -13,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from bulkdel.command_line import quoted
+from bulkdel.core.address import address_of
 from bulkdel.errors import FileFailed, UsageError
 from bulkdel.output import say
 from bulkdel.place.log_file import missing_folders
-from bulkdel.run_place import LOG, OF_SANDBOX, PUTTING_BACK, STORED_LOG, restore_place
-from bulkdel.safety.run_plan import RunArguments
+from bulkdel.run_place import LOG, OF_SANDBOX, PUTTING_BACK, STORED_LOG, is_written_by, local_place, restore_place
+from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.store.certain import Retrying
 from bulkdel.store.file_parts import parts_of
 from bulkdel.store_path import in_store
@@ -26,8 +27,39 @@ LONGEST_NAME = 48
 """Bytes of the longest name of a file in the place of a run: a file of a restore while it is written."""
 
 
+def check_names(arguments: RunArguments) -> None:
+    """Refuse a file of the user under a name that the run writes in its place: it would be replaced.
+
+    Raises UsageError.
+    """
+    for path in (arguments.export, *arguments.excluded_paths, arguments.settings.backup_to):
+        if path is not None and address_of(str(path)) is None and is_written_by(arguments.run, Path(path)):
+            raise UsageError(
+                f"{path}: has the name of a file that this run writes in its place, so it would be replaced. Nothing "
+                "was sent. Give your file another name, or name another place (--run)"
+            )
+
+
 def check_folders(arguments: RunArguments) -> None:
     """Refuse a run that cannot write its files. Raises UsageError, and FileFailed."""
+    if arguments.approved is None:  # else the plan may name the folder: the export is compared first
+        _check_folders(arguments)
+
+
+def check_planned_folders(plan: RunPlan) -> None:
+    """The same for a run by a plan: it has the planned export. Raises UsageError, and FileFailed."""
+    if plan.arguments.approved is not None:
+        _check_folders(plan.arguments)
+
+
+def check_bad_rows_folder(plan: RunPlan) -> None:
+    """Refuse a run in a store when no folder takes its bad rows. Raises UsageError, and FileFailed."""
+    run = plan.run
+    if plan.progress is None and plan.export.invalid_to is not None and in_store(run):  # else they are in its place
+        check_folder(local_place(run), "--skip-invalid")
+
+
+def _check_folders(arguments: RunArguments) -> None:
     _check_place(arguments.run, sandbox=arguments.settings.sandbox)
     if (backup := arguments.backup) is not None:
         if arguments.settings.backup_to is not None:

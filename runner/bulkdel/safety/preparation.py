@@ -13,43 +13,30 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
-from bulkdel.checkpoint.reader import original_of, read_log
-from bulkdel.command_line import AS_CONFIRMED, RUN_AGAIN, CommandLine, how_to_resume, next_command
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.guards import NO_GUARDS
-from bulkdel.core.id_type import IdSet, IdType
+from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import stamp
-from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import Progress
-from bulkdel.errors import Halted, NotAcceptable, UsageError
+from bulkdel.errors import Halted
 from bulkdel.export import ReadOptions
 from bulkdel.export.refusal import ExportRefused
-from bulkdel.format import counted
 from bulkdel.http.client import Client, Connect, WorkerStatus, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.http.own_accounts import administrator_of, owner_of
-from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
+from bulkdel.job import Account, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
-from bulkdel.parameters import options_of_run, pinned
+from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import home_of, local_place, undone_by
-from bulkdel.safety.argument_checks import check_max, check_shards, checked_id_type, checked_until
-from bulkdel.safety.as_planned import (
-    check_age,
-    check_as_planned,
-    check_files,
-    check_files_of_job,
-    check_log_user,
-    check_other_user,
-    check_planned_host,
-    naming_differences,
-)
-from bulkdel.safety.backup_checks import check_backup, check_memberships
+from bulkdel.run_place import home_of
+from bulkdel.safety.argument_checks import checked_id_type
+from bulkdel.safety.as_planned import check_as_planned, check_files_of_job, naming_differences
+from bulkdel.safety.backup_checks import durable_backup, memberships_of
+from bulkdel.safety.checks import AFTER_READING, AFTER_SIGN_IN, BEFORE_OPENING, BEFORE_READING
 from bulkdel.safety.exclude import Excluded, read_excluded
 from bulkdel.safety.exclude_look_up import LookedUp, look_up_excluded
 from bulkdel.safety.excluded_ids import ExcludedWriter, kept_in, without_kept
@@ -60,23 +47,19 @@ from bulkdel.safety.export_reading import (
     excluding,
     export_refusal,
     fetching_of,
-    other_rows,
     read_options,
 )
-from bulkdel.safety.log_checks import (
-    OTHERWISE,
-    check_excluded,
-    check_guards,
-    check_not_handed_over,
-    check_not_undone,
-    refuse_differences,
-)
-from bulkdel.safety.place_checks import check_folder, check_folders, say_open_folder
-from bulkdel.safety.plan_facts import header_values
+from bulkdel.safety.log_checks import check_excluded
+from bulkdel.safety.place_checks import say_open_folder
 from bulkdel.safety.protect import host_word, with_logged
-from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
-from bulkdel.safety.server_checks import check_ages, check_look_ups, check_pool
-from bulkdel.store_path import in_store
+from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan, SampleCheck
+from bulkdel.safety.server_checks import check_excluded_types
+
+
+def check_arguments(arguments: RunArguments) -> None:
+    """Refuse arguments that cannot work, before a file is opened. Raises UsageError or NotAcceptable."""
+    for check in BEFORE_OPENING:
+        check(arguments)
 
 
 def find_target(arguments: RunArguments) -> Target | None:
@@ -107,36 +90,22 @@ def prepare(
     stack: closes the export and the sandbox. now: the time, for --not-after and for the ages of --spare. rng: draws the
     sample.
     """
-    guards = NO_GUARDS if log is None else log.guards
-    ages = has_age(arguments.settings.spare or ())
-    settings = arguments.settings.with_instants(now, guards)
-    arguments = replace(arguments, settings=settings, config=with_logged(arguments.config, log))
-    path, settings, job = arguments.run, arguments.settings, arguments.job
-    complete = log is not None and log.complete
+    ages, opened = has_age(arguments.settings.spare or ()), _opened(arguments, target, log, now)
+    arguments, settings, id_type = opened.arguments, opened.arguments.settings, opened.id_type
     if log is None:
-        say_open_folder(path)
+        say_open_folder(arguments.run)
     with naming_differences(arguments, target):
-        id_type = _check_first(arguments, target, log, now)
-        options = read_options(arguments, id_type)
-        check_shards(arguments, log)
-        until = None if complete else checked_until(arguments, now)
-        packing = ExcludedWriter()
-        read = Excluded((), IdSet(id_type)) if complete else _read_excluded(arguments, options, reading, log, packing)
-        _check_can_look_up(read, target, job, id_type)
-        more_excluded = check_excluded(log, read.files, path) if log else False
-        own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
-        proven = log is None or complete or settings.sandbox or mac_holds(log.start, own_key)
-        if log is not None and proven and not complete:
-            _check_no_copy(path, log)
-        backup_known = check_backup(arguments, log, proven=proven)
-        memberships = check_memberships(arguments, log, proven=proven)
-        how = Reading.ANEW if log is None or not proven else Reading.ROWS if more_excluded else Reading.LOGGED
+        for check in BEFORE_READING:
+            check(opened)
+        options, packing = read_options(arguments, id_type), ExcludedWriter()
+        read = _read_excluded(opened, options, reading, packing)
+        more_excluded = check_excluded(log, read.files, arguments.run) if log else False
+        how = Reading.ANEW if log is None or not opened.proven else Reading.ROWS if more_excluded else Reading.LOGGED
         export_reading = ExportReading(arguments, options, reading, stack, target=target, read=read, rng=rng)
         export = export_reading.of_new_run() if log is None else export_reading.of_log(log, how)
-        _check_export(arguments, log, export)
         if target is None:
-            target = stack.enter_context(job.sandbox(export.ids(), id_type, arguments.parameters))
-            check_look_ups(arguments, target, id_type)
+            target = stack.enter_context(arguments.job.sandbox(export.ids(), id_type, arguments.parameters))
+        needs_look_ups = settings.keeps_backup or bool(settings.guards) or arguments.job.target_state.created
         plan = RunPlan(
             arguments,
             id_type,
@@ -145,128 +114,55 @@ def prepare(
             log,
             read.files,
             read.ids,
-            chunk_size=settings.chunk_size or job.chunk_max,
-            look_first=settings.look_first
-            or settings.keeps_backup
-            or bool(settings.guards)
-            or job.target_state.created,
+            chunk_size=settings.chunk_size or arguments.job.chunk_max,
+            look_first=settings.look_first or needs_look_ups,
             more_excluded=more_excluded,
             guards=settings.guards,
             more_guards=log is not None and settings.guards.tightened(log.guards),
             ages=ages,
             host_word=host_word(arguments.config, target.host),
-            backup_known=backup_known,
-            memberships=memberships,
-            until=until,
+            backup_known=durable_backup(arguments, log),
+            memberships=memberships_of(opened),
+            until=opened.until,
             parameters=pinned(arguments.parameters),
             to_look_up=read.to_look_up,
-            own_key=own_key,
+            rows_known=not read.to_look_up,
+            read_anew=log is not None and how is Reading.ANEW,
+            own_key=opened.own_key,
             excluded_file=packing.finish(),
         )
-        if log is not None:
-            _check_pinned(plan, log)
-            if how is Reading.ANEW:
-                _check_as_logged(plan, log)
-    check_as_planned(plan, rows_known=not plan.to_look_up)
+        for check_plan in AFTER_READING:
+            check_plan(plan)
     return plan
 
 
-def _check_no_copy(run: Path, log: Progress) -> None:
-    """Refuse a copy of a run that is still there: each would send what the other one has sent. Raises NotAcceptable.
-
-    One that was handed over goes on in its copy. The hand-over of a restore is in the log of its run.
-    """
-    original = original_of(run, log)
-    first = original if original is None else undone_by(original) or original
-    if first is not None and read_log(log_place(first)).progress.handed_over is None:
-        raise NotAcceptable(
-            f"{run}: is a copy of the run in {original}, which is still there, and ids would be sent twice. Nothing "
-            "was sent. Go on with that one; or, if this one is to go on, move the other one away."
-        )
-
-
-def _check_export(arguments: RunArguments, log: Progress | None, export: CheckedExport) -> None:
-    """Refuse what the export shows: too many ids, or a folder in which what the run writes has no room."""
-    if arguments.approved is not None:
-        check_folders(arguments)
-    if arguments.undoes is None and not (log is not None and log.complete):  # a restore brings accounts back
-        check_max(arguments.config, export.counts["ids"], export.path, arguments.job.words.verb)
-    if log is None and export.invalid_to is not None and in_store(arguments.run):  # else it is in the place of the run
-        check_folder(local_place(arguments.run), "--skip-invalid")
-
-
-def _check_first(arguments: RunArguments, target: Target | None, log: Progress | None, now: datetime) -> IdType:
-    """Refuse what needs no file to be read. Returns the type of the ids."""
-    path, complete = arguments.run, log is not None and log.complete
-    id_type = checked_id_type(arguments.job, arguments.settings)
-    check_not_handed_over(log, path)
-    check_not_undone(log, path)
-    if not complete:
-        check_log_user(arguments, log, path)
-        check_other_user(arguments)  # by [protect] of the last session too
-    if arguments.approved is not None and not complete:
-        check_age(arguments.approved, log, now.timestamp(), arguments.planning_line)
-        check_planned_host(arguments, target)
-        check_files(arguments, target)
-    if target is not None:
-        check_look_ups(arguments, target, id_type)
-    return id_type
-
-
-def _check_can_look_up(read: Excluded, target: Target | None, job: Job, id_type: IdType) -> None:
-    """Refuse exclude files of another id type where nothing can be looked up. Raises UsageError."""
-    for name in read.to_look_up:
-        if target is not None and not target.look_ups(job.id_types[name]).possible:
-            raise UsageError(
-                f"--exclude: the API of {job.name} has no look-ups, so ids of another type than "
-                f"{id_type.name} protect nothing. Write the exclude files in {id_type.name}"
-            )
-
-
-def _check_pinned(plan: RunPlan, log: Progress) -> None:
-    """Refuse a resume that differs from the run, and fewer guards."""
-    arguments = plan.arguments
-    before = {**log.header.pinned, "parameters": log.header.parameters}
-    now_pinned = {**header_values(plan), "parameters": plan.parameters}
-    otherwise = _begun_otherwise(arguments.run) if arguments.undoes is not None else _anew(plan, log)
-    if before["sha256"] != now_pinned["sha256"] and arguments.undoes is None:
-        resume = CommandLine("resume", (str(arguments.run),)).plus_given(arguments.settings.connection)
-        resume = resume.plus(AS_CONFIRMED)
-        otherwise += f"\nTo go on with the rows that were confirmed, whatever the export has now:\n  {resume}"
-    refuse_differences(before, now_pinned, arguments.run, leave_out={"pool"}, otherwise=otherwise)
-    check_guards(plan)
-
-
-def _check_as_logged(plan: RunPlan, log: Progress) -> None:
-    """Refuse a log that says of the export what is not so: other rows would be sent. Raises NotAcceptable.
-
-    A log may leave out more rows than the export and the exclude files do, because guards have spared some.
-    """
-    newly = {"excluded"} if plan.more_excluded else set()
-    skipped = (rows for reason, rows in plan.export.skipped.by_reason.items() if reason not in newly)
-    if any(log.untouched(rows).size for rows in skipped):
-        raise other_rows(plan.run)
+def _opened(arguments: RunArguments, target: Target | None, log: Progress | None, now: datetime) -> OpenedRun:
+    """What is known before anything is read. An age of --spare becomes a date: that of the log, if there is one."""
+    settings = arguments.settings.with_instants(now, NO_GUARDS if log is None else log.guards)
+    arguments = replace(arguments, settings=settings, config=with_logged(arguments.config, log))
+    own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
+    return OpenedRun(arguments, target, checked_id_type(arguments.job, settings), log, now, own_key)
 
 
 def _read_excluded(
-    arguments: RunArguments,
-    options: ReadOptions,
-    reading: ReadingProgress,
-    log: Progress | None,
-    packing: ExcludedWriter,
+    opened: OpenedRun, options: ReadOptions, reading: ReadingProgress, packing: ExcludedWriter
 ) -> Excluded:
     """Read the exclude files, and what the place has of them. packing: takes those of a new run.
 
     When one is refused, the export is looked at too: the same options may mend both.
     """
+    if opened.complete:
+        return Excluded((), IdSet(opened.id_type))
+    arguments, log = opened.arguments, opened.log
     names, fetching = arguments.settings.exclude or (), fetching_of(arguments.settings, reading)
     folder = home_of(arguments.run).absolute()
     try:
         if log is None:
-            return read_excluded(names, options, fetching, folder, write=packing.add)
-        place, header = log_place(arguments.run, Terms(patience_s=arguments.settings.patience)), log.header
-        names, stored = without_kept(names, header, options.id_types), partial(kept_in, place, header)
-        return read_excluded(names, options, fetching, folder, stored=stored)
+            read = read_excluded(names, options, fetching, folder, write=packing.add)
+        else:
+            place, header = log_place(arguments.run, Terms(patience_s=arguments.settings.patience)), log.header
+            names, stored = without_kept(names, header, options.id_types), partial(kept_in, place, header)
+            read = read_excluded(names, options, fetching, folder, stored=stored)
     except ExportRefused as error:
         if not (log is None and arguments.approved is None and os.path.isfile(arguments.export)):  # noqa: PTH113 - as given
             raise
@@ -279,36 +175,8 @@ def _read_excluded(
         except ExportRefused as still:
             raise refused.plus(str(still), still.public) from error
         raise refused from error
-
-
-def _anew(plan: RunPlan, log: Progress) -> str:
-    """What to do about a run that differs from that of the log. Without any outcome it may be begun anew.
-
-    But not where a row in doubt may be gone, and another account may have its id by now. With any other row in doubt
-    the resume comes first.
-    """
-    path, doubts = plan.run, log.in_doubt.size
-    if log.outcomes or (doubts and plan.id_type.reusable) or in_store(path):
-        return OTHERWISE
-    names = (path.with_name(f"{path.name}.anew{number}") for number in ("", *range(2, 100)))
-    line = plan.line.plus("--run", next((name for name in names if not os.path.lexists(name)), path))
-    anew = f"may be begun anew, in a place of its own:\n  {line}"
-    if not doubts:
-        return f"{OTHERWISE} No row of that run has an outcome, so it {anew}"
-    try:
-        found = next_command(log, path, options_of_run(log.header.pinned["job"]), plan.own_key)
-        resume = how_to_resume(log, found)
-    except ValueError:
-        resume = RUN_AGAIN
-    return (
-        f"{counted(doubts, 'row', 'is', 'are')} in doubt there: sent, and no response came. A resume of "
-        "that run, with its options and its config, looks them up first. A new run knows nothing of them, and may call "
-        f"absent what that run has {plan.words.done}.\n{resume}\nOnly where its request was wrong, it {anew}"
-    )
-
-
-def _begun_otherwise(restore: Path) -> str:
-    return f"Give the options that the restore was begun with, and leave {restore} as it is: a run has one restore."
+    check_excluded_types(read, opened)
+    return read
 
 
 class Asking:
@@ -383,10 +251,13 @@ async def with_sample_check(
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)
-    plan = replace(plan, server=server, protected=protected, own_ids=own_ids, looked_up=looked_up)
-    check_pool(plan)
-    check_ages(plan, client.transport.ahead_s)
-    check_as_planned(plan, rows_known=not excludes_more(plan))
+    newly = plan.progress is None or plan.more_excluded
+    rows_known = not (newly and looked_up is not None and looked_up.ids)
+    plan = replace(
+        plan, server=server, protected=protected, own_ids=own_ids, looked_up=looked_up, rows_known=rows_known
+    )
+    for check in AFTER_SIGN_IN:
+        check(plan)
     return plan
 
 
@@ -457,12 +328,6 @@ async def _looked_up_excluded(plan: RunPlan, client: Client, chance: Callable[[]
     return await look_up_excluded(client, look_ups, plan.to_look_up, plan.protected, chance)
 
 
-def excludes_more(plan: RunPlan) -> bool:
-    """Whether the export has to be read once more, because look-ups have found further ids to protect."""
-    new = plan.progress is None or plan.more_excluded
-    return new and plan.looked_up is not None and bool(plan.looked_up.ids)
-
-
 def exclude_looked_up(plan: RunPlan, reading: ReadingProgress) -> RunPlan:
     """Find the rows of the accounts that were looked up for the exclude files. Blocks.
 
@@ -470,6 +335,7 @@ def exclude_looked_up(plan: RunPlan, reading: ReadingProgress) -> RunPlan:
     """
     looked_up, duplicates = plan.looked_up, plan.export.skipped.by_reason["duplicate"]
     assert looked_up is not None, "accounts were looked up"
-    plan = replace(plan, export=excluding(plan.export, looked_up.protected, duplicates, reading))
+    export = excluding(plan.export, looked_up.protected, duplicates, reading)
+    plan = replace(plan, export=export, rows_known=True)
     check_as_planned(plan)
     return plan

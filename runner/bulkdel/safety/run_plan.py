@@ -185,6 +185,40 @@ class RunArguments:
         return 0 if self.undoes is None else self.undoes.not_restorable
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class OpenedRun:
+    """A run after its log was opened, before its exclude files and its export are read.
+
+    arguments: with the [protect] of the last session too, and a date for each age of --spare. target: the API; None for
+    the sandbox, which is filled from the export. log: of the run; None for a new one. now: the time. own_key: of the
+    person at this process, if there is one.
+    """
+
+    arguments: RunArguments
+    target: Target | None
+    id_type: IdType
+    log: Progress | None
+    now: datetime
+    own_key: bytes | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has its outcome already."""
+        return self.log is not None and self.log.complete
+
+    @property
+    def proven(self) -> bool:
+        """Whether the log is to be believed: this user has begun its last session, or nothing can be lost by it."""
+        log = self.log
+        return log is None or log.complete or self.arguments.settings.sandbox or mac_holds(log.start, self.own_key)
+
+    @property
+    def until(self) -> datetime | None:
+        """When the run has to stop (--not-after). Raises UsageError for a time that cannot be read."""
+        text = self.arguments.settings.not_after
+        return None if self.complete or text is None else until_of(text, self.now)
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedExport:
     """The export, after the preflight, or on a resume as the log has it.
@@ -322,7 +356,10 @@ class RunPlan:
     memberships: where the copy of the memberships is, or will be; None without --backup-memberships.
     until: --not-after.
     parameters: those of the job, as the header pins them.
+    read_anew: of a resume, whether the export was read again, because the log may be forged.
     to_look_up: protected ids of other types, by type. looked_up: what look-ups of them have found; None before.
+    rows_known: whether all rows of protected accounts are known. Look-ups may find more accounts; then the export has
+    to be read once more.
     server: the result of the sample check. own_ids: of `protected`, those that only the server knows: of the key's own
     user, and of an administrator that the pool keeps.
     person: at this process. own_key: of that person, if there is one.
@@ -354,6 +391,8 @@ class RunPlan:
     own_key: bytes | None = None
     to_look_up: Mapping[str, Sequence[str]] = field(default_factory=dict)
     looked_up: LookedUp | None = None
+    rows_known: bool = True
+    read_anew: bool = False
     shows_ids: bool = True
 
     def __repr__(self) -> str:

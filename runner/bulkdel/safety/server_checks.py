@@ -18,8 +18,9 @@ from bulkdel.errors import BulkdelError, Halted, NotAcceptable, UsageError
 from bulkdel.format import counted, shown_host, span
 from bulkdel.http.transport import host_in
 from bulkdel.job import FindsCreated, Job, LookUps, Target, TargetOptions
+from bulkdel.safety.exclude import Excluded
 from bulkdel.safety.protect import PROTECT, protects_pool, protects_pools
-from bulkdel.safety.run_plan import RunArguments, RunPlan, SampleCheck
+from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan, SampleCheck
 
 AGES_APART_S = 6 * 3_600.0
 """The most seconds that the clocks of server and machine may differ where an age counts in days."""
@@ -94,6 +95,29 @@ def check_look_ups(arguments: RunArguments, target: Target, id_type: IdType) -> 
             )
 
 
+def check_can_look_up(opened: OpenedRun) -> None:
+    """See `check_look_ups`. The sandbox is not started yet."""
+    if opened.target is not None:
+        check_look_ups(opened.arguments, opened.target, opened.id_type)
+
+
+def check_sandbox(plan: RunPlan) -> None:
+    """See `check_look_ups`. The sandbox was started since."""
+    if plan.arguments.settings.sandbox:
+        check_look_ups(plan.arguments, plan.target, plan.id_type)
+
+
+def check_excluded_types(read: Excluded, opened: OpenedRun) -> None:
+    """Refuse exclude files of another id type where nothing can be looked up. Raises UsageError."""
+    target, job = opened.target, opened.arguments.job
+    for name in read.to_look_up:
+        if target is not None and not target.look_ups(job.id_types[name]).possible:
+            raise UsageError(
+                f"--exclude: the API of {job.name} has no look-ups, so ids of another type than "
+                f"{opened.id_type.name} protect nothing. Write the exclude files in {opened.id_type.name}"
+            )
+
+
 def check_pool(plan: RunPlan) -> None:
     """Refuse a protected pool, and on a resume another pool than the one of the log. Raises NotAcceptable.
 
@@ -122,11 +146,12 @@ def check_pool(plan: RunPlan) -> None:
         )
 
 
-def check_ages(plan: RunPlan, ahead_s: int | None) -> None:
+def check_ages(plan: RunPlan) -> None:
     """Refuse an age of --spare that was counted from a wrong clock: it would spare other accounts.
 
-    Raises NotAcceptable. ahead_s: how far the server's clock is ahead of ours; None when it is not known.
+    Raises NotAcceptable.
     """
+    ahead_s = None if plan.server.moment is None else plan.server.moment.ahead_s
     if plan.ages and ahead_s is not None and abs(ahead_s) > AGES_APART_S:
         raise NotAcceptable(
             f"--spare: an age counts from the clock of this machine, which differs by {span(abs(ahead_s))} from that "
