@@ -66,7 +66,10 @@ def test_a_check_that_is_in_no_list_is_called(name: str, file: str) -> None:
 @mutant(
     "a protected pool is named after what differs from the plan",
     "AFTER_SIGN_IN",
-    swap("(check_pool, check_ages, check_as_planned)", "(check_ages, check_as_planned, check_pool)"),
+    swap(
+        "(server_checks.check_pool, server_checks.check_ages, as_planned.check_as_planned)",
+        "(server_checks.check_ages, as_planned.check_as_planned, server_checks.check_pool)",
+    ),
     case="check_pool-check_as_planned",
 )
 @pytest.mark.parametrize(
