@@ -23,10 +23,10 @@ from cyclopts.validators import Number
 from bulkdel.conditions import conditions_of, time_of, with_instants
 from bulkdel.core.address import HIDDEN, address_of, split_names
 from bulkdel.core.guards import Guard, Guards
+from bulkdel.core.halt_limits import number_or_share
 from bulkdel.core.listen_address import ListenAddress, listen_address
 from bulkdel.core.option import File, Names, Option, Role, option_of, variable_of
 from bulkdel.core.pace import RATE_MAX, RATE_MIN, may_be_set
-from bulkdel.core.retry import number_or_share
 from bulkdel.core.shards import LOCAL, RAY, shards_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown, span

@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.commands.results import kinds_of, write_records
 from bulkdel.core.decision import Request
-from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.export.reopen import Reopened
 from bulkdel_jobs.genauth.creating import CREATE_PATH
 from bulkdel_jobs.restore_users import RestoreUsers

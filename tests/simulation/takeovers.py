@@ -15,7 +15,7 @@ from bulkdel.checkpoint.open_log import Files
 from bulkdel.checkpoint.writer import Checkpoint, HowWritten
 from bulkdel.core.decision import Request
 from bulkdel.core.log_entries import Header
-from bulkdel.core.retry import LAG_MAX_S
+from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable

@@ -21,7 +21,7 @@ from bulkdel.core.account_match import (
     presences,
 )
 from bulkdel.core.log_entries import stamp
-from bulkdel.core.retry import LAG_MAX_S
+from bulkdel.core.look_up_lag import LAG_MAX_S
 from tests.mutants import mutant
 from tests.syntax import swap
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import ChunkState, LookUp, Send
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict, decision_per_id
+from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.outcome import Detail
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX
+from bulkdel.core.retry import ATTEMPTS_MAX
 from tests.examples import examples
 from tests.mutants import mutant
 from tests.syntax import swap

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, LookUpReason, Send, SubChunk
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, NoResponse, Verdict, decision_on_no_response
+from bulkdel.core.halt_limits import ALL_REFUSED_MIN
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Chunk, Records
-from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
+from bulkdel.core.retry import ATTEMPTS_MAX
 from tests.examples import examples
 from tests.mutants import mutant
 from tests.syntax import negate, swap

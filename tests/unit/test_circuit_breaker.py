@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bulkdel.core.retry import BREAKER_WINDOW, PROBE_S, CircuitBreaker
+from bulkdel.core.circuit_breaker import BREAKER_WINDOW, PROBE_S, CircuitBreaker
 from tests.mutants import mutant
 from tests.syntax import swap
 

@@ -12,10 +12,12 @@ from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
 from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState, no_reductions
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
+from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.held_outcomes import HeldOutcomes
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.outcome import TAKEN, Detail, Reduction
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX
+from bulkdel.core.retry import ATTEMPTS_MAX
 from tests.mutants import mutant
 from tests.syntax import negate, swap
 

@@ -6,10 +6,10 @@ from itertools import count
 
 import pytest
 
+from bulkdel.core.halt_limits import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.outcome import TAKEN, Detail, Kind, Settled
 from bulkdel.core.record import Record, Records
-from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 from tests.mutants import mutant
 from tests.syntax import swap
 

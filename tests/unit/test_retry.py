@@ -10,20 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.retry import (
-    BACKOFF_MAX_S,
-    LOOKS_AGAIN_MAX,
-    RETRY_AFTER_MAX_S,
-    SAMPLE_SIZE,
-    UNDATED_MAX_S,
-    backoff_s,
-    look_again_s,
-    number_or_share,
-    refused_words,
-    retry_after_s,
-    sample_suffices,
-    too_many_refused,
-)
+from bulkdel.core.halt_limits import SAMPLE_SIZE, number_or_share, refused_words, sample_suffices, too_many_refused
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
+from bulkdel.core.retry import BACKOFF_MAX_S, RETRY_AFTER_MAX_S, UNDATED_MAX_S, backoff_s, retry_after_s
 
 NOON = "Sun, 01 Mar 2026 12:00:00 GMT"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any, NamedTuple
 
-from bulkdel.core.retry import LAG_MAX_S
+from bulkdel.core.look_up_lag import LAG_MAX_S
 
 SKEW_S = 300.0
 """How far apart two correct clocks may be."""

@@ -12,7 +12,7 @@ from enum import Enum
 from fractions import Fraction
 from typing import Self
 
-from bulkdel.core.retry import number_or_share
+from bulkdel.core.halt_limits import number_or_share
 
 MAX_SHARE = Fraction(1, 100)
 MAX_FEW = 10

@@ -38,11 +38,13 @@ from typing import NamedTuple
 
 from bulkdel.core.account_match import Presence
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
+from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.held_outcomes import TO_CHECK, all_refused, size
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, RENEWALS_MAX
 from bulkdel.core.outcome import NOTHING_SAID, TAKEN, Detail, Kind, Reduction, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import ALL_REFUSED_MIN, ATTEMPTS_MAX, LOOKS_AGAIN_MAX, RENEWALS_MAX
+from bulkdel.core.retry import ATTEMPTS_MAX
 
 
 class LookUpReason(enum.Enum):

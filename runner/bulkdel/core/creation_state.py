@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import MAY_LAG, REPEATED, ChunkState, Found, LookUpReason, SubChunk
 from bulkdel.core.decision import Decision, NextStep
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.outcome import TAKEN, Detail, Reduction
 from bulkdel.core.record import Record, Records
-from bulkdel.core.retry import LOOKS_AGAIN_MAX
 
 HIDDEN = "a look-up may not find it"
 """The reason of an outcome, where no look-up can show whether the account was created."""

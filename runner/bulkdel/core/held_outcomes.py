@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bulkdel.core.halt_limits import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 from bulkdel.core.outcome import TAKEN, Settled
-from bulkdel.core.retry import ABSENT_FIRST, ABSENT_SHARE_AFTER, ALL_REFUSED_MIN
 
 LEAVE_OUT = "Leave ids out (--exclude) only when the fault is theirs"
 

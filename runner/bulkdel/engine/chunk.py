@@ -18,10 +18,11 @@ from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Se
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
+from bulkdel.core.look_up_lag import INTENT_AGE_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
-from bulkdel.core.retry import INTENT_AGE_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, RETRY_MAX_S, look_again_s
+from bulkdel.core.retry import RETRY_MAX_S
 from bulkdel.engine.backup import Backup, line_of
 from bulkdel.engine.parts import Parts, counts_of, write_settled
 from bulkdel.engine.progress import Event

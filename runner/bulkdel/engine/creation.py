@@ -16,9 +16,9 @@ from bulkdel.core.created_account import Created, Keys, creation
 from bulkdel.core.creation_state import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.log_entries import MADE
+from bulkdel.core.look_up_lag import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor, RecordRedactor
-from bulkdel.core.retry import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.engine.chunk import ChunkInHand
 from bulkdel.engine.creations import Creations
 from bulkdel.engine.parts import Parts

@@ -14,11 +14,12 @@ from typing import Any
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.account_match import Instant
 from bulkdel.core.guards import NO_GUARDS, Guards
+from bulkdel.core.halt_limits import refused_words, too_many_refused
 from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Outcome, Released, stamp
+from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.outcome import Settled
-from bulkdel.core.retry import LAG_MAX_S, refused_words, too_many_refused
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.creations import Creations
 from bulkdel.engine.gate import Gate, OpenGate

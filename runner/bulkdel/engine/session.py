@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bulkdel.checkpoint.writer import Checkpoint
+from bulkdel.core.halt_limits import number_or_share
 from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
+from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
-from bulkdel.core.retry import LAG_MAX_S, number_or_share
 from bulkdel.core.run_state import Progress
 from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.backup import Backup

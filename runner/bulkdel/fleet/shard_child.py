@@ -10,8 +10,8 @@ from importlib.metadata import version
 from typing import Any
 
 from bulkdel.core.address import holds_secret
+from bulkdel.core.halt_limits import number_or_share, refused_words, too_many_refused
 from bulkdel.core.option import file_variable_of, variable_of
-from bulkdel.core.retry import number_or_share, refused_words, too_many_refused
 from bulkdel.core.summary import Ending
 from bulkdel.engine.progress import Event
 from bulkdel.engine.watches import ended_before

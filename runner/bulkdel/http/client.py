@@ -19,10 +19,11 @@ from functools import partial
 from typing import Protocol
 
 from bulkdel.core.adaptive_rate import AdaptiveRate, Slowed
+from bulkdel.core.circuit_breaker import CircuitBreaker
 from bulkdel.core.decision import Decision, NextStep, NoResponse, Request, Response
 from bulkdel.core.latency import Latency
 from bulkdel.core.redaction import decision_on
-from bulkdel.core.retry import CircuitBreaker, backoff_s
+from bulkdel.core.retry import backoff_s
 from bulkdel.errors import Halted
 from bulkdel.format import span
 from bulkdel.http.action_requests import ActionRequests

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from bulkdel.core.absence import may_be_split
-from bulkdel.core.retry import LOOKS_AGAIN_MAX, look_again_s
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.http.account_reader import LookupResult
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.page_reader import Listed, PageReader, spread

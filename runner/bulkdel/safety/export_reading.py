@@ -16,9 +16,9 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.address import address_of
 from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
 from bulkdel.core.excluded_rows import excluded_in
+from bulkdel.core.halt_limits import SAMPLE_SIZE
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.input_rows import Rows
-from bulkdel.core.retry import SAMPLE_SIZE
 from bulkdel.core.run_state import Progress
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import Drained, NotAcceptable

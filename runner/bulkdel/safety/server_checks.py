@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bulkdel.command_line import TO_TYPE, CommandLine
 from bulkdel.core.account_match import lag_is_over
+from bulkdel.core.halt_limits import sample_suffices
 from bulkdel.core.id_type import IdType
-from bulkdel.core.retry import LAG_MAX_S, sample_suffices
+from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.run_state import Progress
 from bulkdel.errors import BulkdelError, Halted, NotAcceptable, UsageError
 from bulkdel.format import counted, shown_host, span
