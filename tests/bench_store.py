@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 from bulkdel.core.log_entries import decode_line
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import KEYS, POOL, case, finish, start, user_ids
 from tests.objectserver import ObjectServer, object_server
@@ -36,7 +36,7 @@ class Following:
 
     def __init__(self, store: ObjectServer) -> None:
         self._store = store
-        self._progress: Progress | None = None
+        self._progress: RunState | None = None
         self._read = 0
 
     def in_doubt(self) -> int:
@@ -45,7 +45,7 @@ class Following:
             self._read += 1
             for entry in decode_line(line, self._read).entries:
                 if self._progress is None:
-                    self._progress = Progress(entry)  # type: ignore[arg-type]  # the header is the first
+                    self._progress = RunState(entry)  # type: ignore[arg-type]  # the header is the first
                 else:
                     self._progress.apply(entry)
         return self._progress.in_doubt.size if self._progress is not None else 0

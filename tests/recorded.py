@@ -23,7 +23,7 @@ from bulkdel.core.log_entries import (
     stamp,
     to_json,
 )
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.input.skipped import packed
 from bulkdel.place.log_place import SKIPPED, PinnedFile
@@ -59,11 +59,11 @@ def nonce_of(lines: Sequence[bytes]) -> str:
     return nonce
 
 
-def fold(entries: list[Entry], left_out: SkippedRows = NONE) -> Progress:
+def fold(entries: list[Entry], left_out: SkippedRows = NONE) -> RunState:
     """The progress of a log with these entries; the first is its header. left_out: of its file of skipped rows."""
     header, *others = entries
     assert isinstance(header, Header)
-    progress = Progress(header, skipped=skipped(**{each: rows.ranges() for each, rows in left_out.by_reason.items()}))
+    progress = RunState(header, skipped=skipped(**{each: rows.ranges() for each, rows in left_out.by_reason.items()}))
     for entry in others:
         progress.apply(entry)
     return progress
@@ -137,12 +137,12 @@ def commits() -> list[list[Entry]]:
     return found
 
 
-def settled_by(lines: int, of: list[list[Entry]]) -> Progress:
+def settled_by(lines: int, of: list[list[Entry]]) -> RunState:
     """The progress that the first `lines` lines describe."""
     return fold([entry for commit in of[:lines] for entry in commit])
 
 
-def state(progress: Progress) -> tuple[object, ...]:
+def state(progress: RunState) -> tuple[object, ...]:
     """All of a progress that matters, comparable; sessions left out."""
     return progress.counts, progress.settled.ranges, progress.in_doubt.ranges, progress.doubts()
 

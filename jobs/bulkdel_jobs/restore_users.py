@@ -14,7 +14,7 @@ from bulkdel.core.log_entries import MADE
 from bulkdel.core.outcome import OutcomeWords, Reduction
 from bulkdel.core.record import Record
 from bulkdel.core.target_state import CREATED
-from bulkdel_jobs.genauth.creating import (
+from bulkdel_jobs.genauth.create_users import (
     DEPARTMENTS,
     FIELDS,
     IDENTITIES,

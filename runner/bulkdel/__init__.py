@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bulkdel.engine.progress import Event, Events, Snapshot
+    from bulkdel.engine.snapshot import Event, Events, Snapshot
     from bulkdel.errors import (
         BulkdelError,
         Drained,
@@ -42,7 +42,7 @@ __all__ = [
     "run_sync",
 ]
 
-_HOMES = ("bulkdel.errors", "bulkdel.engine.progress", "bulkdel.library")
+_HOMES = ("bulkdel.errors", "bulkdel.engine.snapshot", "bulkdel.library")
 """The modules that have these names; the last one needs the network stack."""
 
 

@@ -14,7 +14,7 @@ from bulkdel.core.address import address_of, holds_secret, shown_address
 from bulkdel.core.log_entries import Annotation, Header
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import ENV_PREFIX, file_variable_of, option_of, variable_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine
 from bulkdel.format import counted, printable, shown, steers
 from bulkdel.options import COMPARED, FILES, FLAGS_OF_LOG, FROM_LOG, NOT_ASKED, OF_WHICH_RUN, ONLY_FOUND, SECRET, SIGNED
@@ -209,7 +209,7 @@ def without_reading(line: CommandLine, header: Header) -> CommandLine:
 
 
 def next_command(
-    progress: Progress,
+    progress: RunState,
     run: Path,
     of_job: Collection[str],
     own_key: bytes | None,
@@ -230,7 +230,7 @@ def next_command(
     return NextCommand(without_reading(line, progress.header), folder, left_out)
 
 
-def why_not_resumed(progress: Progress, run: Path, of_job: Collection[str]) -> str:
+def why_not_resumed(progress: RunState, run: Path, of_job: Collection[str]) -> str:
     """Why a run is not resumed from this log, and what goes on with it; empty where it is. See `next_command`."""
     if (packed := progress.handed_over) is not None:
         return f"It is not resumed from this log. {how_to_take_back(packed, run)}"
@@ -240,7 +240,7 @@ def why_not_resumed(progress: Progress, run: Path, of_job: Collection[str]) -> s
     return ""
 
 
-def how_to_resume(progress: Progress, found: NextCommand) -> str:
+def how_to_resume(progress: RunState, found: NextCommand) -> str:
     """The command in words; or the ways to settle rows in doubt, where it alone does not."""
     where = f", in {shown(found.folder or 'its folder')}"
     if blind(progress):
@@ -252,7 +252,7 @@ def how_to_resume(progress: Progress, found: NextCommand) -> str:
     return f"{text}{found.left_out}{missing}"
 
 
-def words_of(progress: Progress, own_key: bytes | None) -> Any:
+def words_of(progress: RunState, own_key: bytes | None) -> Any:
     """The words of the command that goes on: those of the last stop, or else of its start. None without any.
 
     Where a MAC shows that this user has written the start, and none that it has written the stop, those of the start.
@@ -264,14 +264,14 @@ def words_of(progress: Progress, own_key: bytes | None) -> Any:
     return stop.facts.get("to_go_on") or words
 
 
-def typed_words(progress: Progress, own_key: bytes | None) -> frozenset[str]:
+def typed_words(progress: RunState, own_key: bytes | None) -> frozenset[str]:
     """The words that this user has typed, as the start of the last session proves. own_key: as in `next_command`."""
     start = progress.start
     words = start.facts.get("to_go_on") if start and mac_holds(start, own_key) else None
     return frozenset(words or ())
 
 
-def _is_typed(line: CommandLine, progress: Progress, own_key: bytes | None) -> bool:
+def _is_typed(line: CommandLine, progress: RunState, own_key: bytes | None) -> bool:
     """Whether this user has typed with which run the command goes on, as the start of the last session proves."""
     start = progress.start
     if start is None or not mac_holds(start, own_key):
@@ -281,7 +281,7 @@ def _is_typed(line: CommandLine, progress: Progress, own_key: bytes | None) -> b
     return same and (line.command, line.names) == (begun.command, begun.names)
 
 
-def _of_this_run(line: CommandLine, progress: Progress, run: Path, folder: object) -> tuple[CommandLine, str]:
+def _of_this_run(line: CommandLine, progress: RunState, run: Path, folder: object) -> tuple[CommandLine, str]:
     """A command that another person may have written, so that it goes on with the run of this log and no other.
 
     folder: where it was typed; None where its files were looked for in the home of the run. Returns also the line that
@@ -383,7 +383,7 @@ def how_to_take_back(packed: Annotation, run: Path) -> str:
     )
 
 
-def is_of_restore(progress: Progress) -> bool:
+def is_of_restore(progress: RunState) -> bool:
     """Whether a log is of a restore, or of the memberships of one: `restore` goes on with it, by the run's log."""
     try:
         return CommandLine.read(_words_of_start(progress)).command == "restore"
@@ -391,7 +391,7 @@ def is_of_restore(progress: Progress) -> bool:
         return False
 
 
-def to_pack(progress: Progress, run: Path) -> CommandLine | None:
+def to_pack(progress: RunState, run: Path) -> CommandLine | None:
     """The command that packs a run, up to its `--out`. The log of a restore is packed with that of its run.
 
     run: its place. Another person may have written the log, so only its place says of which run it is.
@@ -403,12 +403,12 @@ def to_pack(progress: Progress, run: Path) -> CommandLine | None:
     return CommandLine("pack", (str(undone),)) if undone is not None else None
 
 
-def _words_of_start(progress: Progress) -> Sequence[str]:
+def _words_of_start(progress: RunState) -> Sequence[str]:
     words: Sequence[str] = progress.start.facts.get("to_go_on", ()) if progress.start is not None else ()
     return words
 
 
-def how_to_restore(progress: Progress, undo: Annotation, run: Path, of_job: Collection[str]) -> str:
+def how_to_restore(progress: RunState, undo: Annotation, run: Path, of_job: Collection[str]) -> str:
     """The commands for a run of which a restore has begun: the rest of the restore, and the rows that remain.
 
     undo: the latest annotation of the restore. of_job: as in `next_command`.
@@ -434,17 +434,17 @@ def how_to_go_on_restoring(undo: Annotation, run: Path, of_job: Collection[str])
     return f"To go on with the restore{where}:\n  {line}{left_out}"
 
 
-def goes_on(progress: Progress) -> bool:
+def goes_on(progress: RunState) -> bool:
     """Whether something remains to be sent: by the run, or by its restore."""
     return not progress.complete if progress.undo is None else not progress.undo.is_restored
 
 
-def blind(progress: Progress) -> bool:
+def blind(progress: RunState) -> bool:
     """Whether ids are in doubt and the same command cannot settle them: the last session's look-ups found no user."""
     return bool(progress.in_doubt.size and progress.stop is not None and progress.stop.facts.get("blind"))
 
 
-def how_to_settle_doubts(progress: Progress, words: Sequence[str], where: str = "") -> str:
+def how_to_settle_doubts(progress: RunState, words: Sequence[str], where: str = "") -> str:
     """The ways to settle rows in doubt when look-ups find no user at all. words: the command that resumes."""
     pinned, noun = progress.header.pinned, shown(progress.header.noun)
     pool, id_type = shown(pinned["pool"]), shown(pinned["id_type"])

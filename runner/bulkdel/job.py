@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol
 
 from bulkdel.core.absence import IN_QUERY, Misread, marks_in_query, may_be_split
-from bulkdel.core.created_account import Keys
+from bulkdel.core.creation_match import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.guards import Facts
 from bulkdel.core.id_type import IdType

@@ -24,12 +24,12 @@ from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Changed, ChangedBy
 from bulkdel.core.pace import By, Wish
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import FIGURES, Ending, Status, counts_of, exit_code, status_of, summary_of
 from bulkdel.engine.control import Changes
-from bulkdel.engine.progress import QUEUE_MAX, Event, Events, Snapshot
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import create_log, start_facts
+from bulkdel.engine.snapshot import QUEUE_MAX, Event, Events, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import Drained, NotAcceptable, UsageError
@@ -187,7 +187,7 @@ class Summary:
     log_sha256: str
     events_dropped: int
     session: SessionResult
-    progress: Progress
+    progress: RunState
     confirmed: bool = False
 
     def to_json(self) -> dict[str, Any]:

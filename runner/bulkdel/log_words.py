@@ -12,7 +12,7 @@ from typing import Any
 from bulkdel.core.bad_rows import Why
 from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guards, Spared
 from bulkdel.core.log_entries import Annotation, Change, Changed, ChangedBy
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import name_of
 from bulkdel.format import counted, shown
 
@@ -157,7 +157,7 @@ def _which(facts: Mapping[str, Any]) -> str:
     return f" (restore-{_number(facts, 'number')})" if "number" in facts else ""
 
 
-def back_words(progress: Progress) -> str:
+def back_words(progress: RunState) -> str:
     """How many of the rows that the run has carried out were restored, and by which restores."""
     by = ", ".join(f"restore-{number}" for number in progress.back)
     return f"{sum(progress.back.values()):,} of {progress.counts['done']:,} {name_of(progress, 'done')} ({by})"

@@ -24,7 +24,7 @@ from bulkdel.engine.session import SendingSession, SessionResult
 from tests.harness import POOL, environment, sandbox, user_ids, write_objects
 
 IDS = 100
-NOT_COUNTED = ("bulkdel_jobs.sandbox", "bulkdel.engine.progress", "bulkdel.engine.reporter", "bulkdel.output")
+NOT_COUNTED = ("bulkdel_jobs.sandbox", "bulkdel.engine.snapshot", "bulkdel.engine.reporter", "bulkdel.output")
 
 entered: set[tuple[str, str]] = set()
 running = threading.Event()

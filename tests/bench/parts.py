@@ -24,7 +24,7 @@ from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import Header, Intent, Outcome, stamp
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.export import Export, ReadOptions, open_export, preflight
 from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.input.run_input import NewInput
@@ -107,8 +107,8 @@ def _header(rows: int) -> Header:
     return Header("bench", RUN_ID, stamp(time.time()), {}, "", {}, counts, None, {}, input=NO_INPUT)
 
 
-def _progress(rows: int) -> Progress:
-    return Progress(_header(rows))
+def _progress(rows: int) -> RunState:
+    return RunState(_header(rows))
 
 
 async def _spread(each: Callable[[int], Awaitable[object]]) -> None:

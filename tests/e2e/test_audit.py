@@ -250,7 +250,7 @@ def test_settled_twice_does_not_pass(tmp_path: Path) -> None:
 
 
 def test_counts_that_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The audit finds counts that do not add up, although `Progress` never makes them."""
+    """The audit finds counts that do not add up, although `RunState` never makes them."""
     log = new_log(tmp_path)
     log.write_bytes(b"".join(recorded.lines_of([[recorded.header(100)], [Session("start", AT, "")]])))
     assert audit(log_at(log)).fault is None

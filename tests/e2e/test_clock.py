@@ -294,7 +294,7 @@ def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, mon
 
     The limit of five minutes is set to two seconds.
     """
-    limit = "import sys, bulkdel.engine.chunk as e; e.RETRY_MAX_S = 2.0"
+    limit = "import sys, bulkdel.engine.chunk_steps as e; e.RETRY_MAX_S = 2.0"
     short = f"{limit}; from bulkdel.cli.main import main; sys.exit(main())"
     monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", short])
     options = ("--rate", 0, "--concurrency", 1, "--id-type", "email")

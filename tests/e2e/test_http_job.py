@@ -639,7 +639,7 @@ def test_a_name_that_a_refused_request_has_freed_is_not_sent_again_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of five minutes is set to two seconds."""
-    limit = "import sys, bulkdel.engine.chunk as e; e.RETRY_MAX_S = 2.0"
+    limit = "import sys, bulkdel.engine.chunk_steps as e; e.RETRY_MAX_S = 2.0"
     monkeypatch.setattr(
         harness, "COMMAND", [sys.executable, "-c", f"{limit}; from bulkdel.cli.main import main; sys.exit(main())"]
     )

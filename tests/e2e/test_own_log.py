@@ -272,7 +272,7 @@ def test_no_value_of_a_log_is_a_bug_of_this_program(name: str, command: str, tmp
 
 @mutant(
     "skipped rows are taken before they are compared with those of the export",
-    "Progress._skip",
+    "RunState._skip",
     swap("where = _words(entry.ranges)", "where, _ = _words(entry.ranges), PositionSet(entry.ranges)"),
 )
 def test_a_line_with_more_rows_than_the_export_has_ends_at_once(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_no_row_is_sent_that_only_a_forged_log_has(tmp_path: Path) -> None:
 
 @mutant(
     "the rows of an export that is gone are as many as a forged session says",
-    "Progress._begin_session",
+    "RunState._begin_session",
     swap('self.asked.get("rows") != self.rows', 'self.asked.get("rows") is None'),
 )
 def test_the_number_to_confirm_of_an_export_that_is_gone_is_that_of_its_rows(tmp_path: Path) -> None:

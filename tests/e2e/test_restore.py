@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from bulkdel.export.lines import LINE_MAX
-from bulkdel_jobs.genauth.creating import CREATE_PATH
+from bulkdel_jobs.genauth.create_users import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Sandbox, Switches, calls, serve_in_thread
 from bulkdel_jobs.sandbox.users import BULKY, check_values, ids_of
 from tests.full_users import differences, full_user, full_users

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel_jobs.genauth.creating import CREATE_PATH
+from bulkdel_jobs.genauth.create_users import CREATE_PATH
 from bulkdel_jobs.sandbox import Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
 from tests.e2e.test_restore import Undo
@@ -128,7 +128,7 @@ def test_an_id_that_may_mean_two_accounts_is_refused(tmp_path: Path) -> None:
 
 @mutant(
     "a restore by --only closes the run",
-    "Progress.undo",
+    "RunState.undo",
     swap('not entry.facts.get("only")', "entry"),
 )
 def test_the_run_goes_on_after_some_were_restored(tmp_path: Path) -> None:

@@ -709,7 +709,7 @@ from dataclasses import fields
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.genauth_job import GenAuth
-from bulkdel.core import chunk_state as chunk_state
+from bulkdel.core import chunk_state as chunk_decisions
 
 def leak(where, ids):
     if os.environ["LEAKY"] == where:

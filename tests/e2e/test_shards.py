@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.checkpoint.under_way import is_locked
+from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.place.lease import Terms

@@ -142,7 +142,7 @@ def test_what_each_guard_prevents(fields: dict[str, object], guard: tuple[str, .
 )
 @mutant(
     "the guards of later sessions are forgotten",
-    "Progress._begin_session",
+    "RunState._begin_session",
     swap("_guards(facts) or self.guards", "self.guards or _guards(facts)"),
 )
 @mutant(
@@ -463,7 +463,7 @@ def test_a_guard_that_a_job_cannot_have_is_refused(job: Sequence[str], words: st
 
 def with_limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let a look-up count for so many seconds, in place of five minutes."""
-    limit = f"import sys, bulkdel.engine.chunk as e; e.RETRY_MAX_S = {seconds}"
+    limit = f"import sys, bulkdel.engine.chunk_steps as e; e.RETRY_MAX_S = {seconds}"
     command = f"{limit}; from bulkdel.cli.main import main; sys.exit(main())"
     monkeypatch.setattr(harness, "COMMAND", [sys.executable, "-c", command])
 

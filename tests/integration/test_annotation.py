@@ -18,7 +18,7 @@ from bulkdel.checkpoint.annotation import annotate, annotating
 from bulkdel.checkpoint.audit import audit
 from bulkdel.checkpoint.index import LogIndex
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.checkpoint.under_way import holder
+from bulkdel.checkpoint.takeover import holder
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core.log_entries import Annotation, Entry, Outcome, Session, frame

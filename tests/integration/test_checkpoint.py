@@ -26,7 +26,7 @@ import orjson
 import pytest
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.checkpoint.under_way import holder, is_locked
+from bulkdel.checkpoint.takeover import holder, is_locked
 from bulkdel.checkpoint.writer import (
     COMMIT_BYTES,
     ENTRY_EXTRA,
@@ -301,7 +301,7 @@ async def test_an_entry_is_written_without_a_waiter_and_when_the_wait_is_cancell
 
 @mutant(
     "an entry without a waiter is forgotten",
-    "GroupCommit._wake",
+    "CommitQueue._wake",
     swap("self._write_batches()", "asyncio.sleep(0)"),
 )
 async def test_an_entry_without_a_waiter_is_written_by_itself(path: Path, disk: Disk) -> None:
@@ -467,7 +467,7 @@ def test_closing_twice_closes_no_other_file(path: Path) -> None:
 
 @mutant(
     "latch dropped",
-    "GroupCommit.add",
+    "CommitQueue.add",
     swap("self.failure is not None", "self.failure is not None and size < 0"),
 )
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError("no memory")])

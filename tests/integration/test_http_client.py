@@ -22,8 +22,8 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
-from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_chunk
+from bulkdel.engine.session_context import Parts, Tally
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Workers
 from bulkdel.errors import Halted

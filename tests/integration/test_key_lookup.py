@@ -17,7 +17,7 @@ from bulkdel.http.client import WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials
-from bulkdel_jobs.genauth.creating import CreatedUserLookUps
+from bulkdel_jobs.genauth.create_users import CreatedUserLookUps
 from bulkdel_jobs.genauth.endpoints import LIST_PATH
 from bulkdel_jobs.genauth.genauth_job import GenAuth
 from bulkdel_jobs.restore_users import RestoreUsers, Restoring

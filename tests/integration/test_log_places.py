@@ -13,10 +13,10 @@ from bulkdel.checkpoint.annotation import annotate
 from bulkdel.checkpoint.audit import audit
 from bulkdel.checkpoint.reader import RUN as RUN_LOG
 from bulkdel.checkpoint.reader import begins_as, header_of, is_fresh, read_log, reading
-from bulkdel.checkpoint.under_way import holder, is_locked, locked
+from bulkdel.checkpoint.takeover import holder, is_locked, locked
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_header
 from bulkdel.errors import NotAcceptable
 from bulkdel.input.skipped import packed
@@ -60,7 +60,7 @@ def made(place: LogPlace) -> Checkpoint:
     return Checkpoint.create(place, recorded.header(20, LEFT_OUT), LEFT_OUT)
 
 
-async def session(place: LogPlace, *rows: int, pid: int = 1) -> Progress:
+async def session(place: LogPlace, *rows: int, pid: int = 1) -> RunState:
     """A whole session that settles these rows."""
     log = Checkpoint.resume(place)
     await recorded.append(log, Session("start", recorded.AT, "", {"pid": pid}))

@@ -22,8 +22,8 @@ import pytest
 import bulkdel.engine.reporter as reporter_module
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.outcome import KINDS
-from bulkdel.engine.progress import FIELDS, Event, Level, Snapshot, Speed, limited_by
 from bulkdel.engine.reporter import Reporter, bar_text, fitted, sentence
+from bulkdel.engine.snapshot import FIELDS, Event, Level, Snapshot, Speed, limited_by
 from bulkdel.format import span
 from bulkdel.output import SafeStream, detach_stdio, open_log, result, say, stderr_log
 from tests.mutants import mutant

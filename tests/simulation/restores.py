@@ -16,7 +16,7 @@ from bulkdel.commands.results import kinds_of, write_records
 from bulkdel.core.decision import Request
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.export.reopen import Reopened
-from bulkdel_jobs.genauth.creating import CREATE_PATH
+from bulkdel_jobs.genauth.create_users import CREATE_PATH
 from bulkdel_jobs.restore_users import RestoreUsers
 from bulkdel_jobs.sandbox import Pool
 from bulkdel_jobs.sandbox.users import iso

@@ -17,7 +17,7 @@ from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Released
 from bulkdel.core.ranges import ranges_of
 from bulkdel.core.record import Chunk
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import SkippedRows
 from tests import recorded
 from tests.inputs import rows_of
@@ -29,7 +29,7 @@ NUMBER = IdType("number", forms=lambda id_: (id_, id_[1:]))
 """Made up: the first digit may be missing."""
 
 
-def progress_of(rows: int, *entries: Entry, skipped: SkippedRows = recorded.NONE) -> Progress:
+def progress_of(rows: int, *entries: Entry, skipped: SkippedRows = recorded.NONE) -> RunState:
     progress = fold([recorded.header(rows, skipped)], skipped)
     for entry in entries:
         progress.apply(entry)

@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 
-from bulkdel.core.created_account import Keys
+from bulkdel.core.creation_match import Keys
 from bulkdel.core.decision import NextStep, Response
 from bulkdel.core.record import Record, Records
 from bulkdel.core.redaction import IdRedactor, decision_on
 from bulkdel.job import Account, LookUps
-from bulkdel_jobs.genauth.creating import CreatedUserLookUps, CreateUsersBatch, KeyLookUps, new_user, reductions
+from bulkdel_jobs.genauth.create_users import CreatedUserLookUps, CreateUsersBatch, KeyLookUps, new_user, reductions
 from bulkdel_jobs.genauth.endpoints import IDS_MAX
 from bulkdel_jobs.parts.look_ups import URL_MAX
 from tests.full_users import RESTORABLE, full_user

@@ -11,16 +11,16 @@ from typing import Any, cast
 import pytest
 
 from bulkdel.core.account_match import Instant, Presence
-from bulkdel.core.chunk_state import Send
+from bulkdel.core.chunk_decisions import Send
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.engine.creation import CreationInHand, chunk_in_hand
-from bulkdel.engine.creations import GONE_AFTER, Creations
-from bulkdel.engine.parts import Parts, Tally
+from bulkdel.engine.creation_context import GONE_AFTER, Creations
+from bulkdel.engine.creation_steps import CreationInHand, chunk_in_hand
+from bulkdel.engine.session_context import Parts, Tally
 from bulkdel.http.client import WorkerStatus
-from bulkdel_jobs.genauth.creating import CREATED_BY_API, CreatedUserLookUps
+from bulkdel_jobs.genauth.create_users import CREATED_BY_API, CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers
 from tests.mutants import mutant
 from tests.syntax import swap

@@ -19,10 +19,10 @@ import pytest
 from bulkdel import errors, job
 from bulkdel.cli.app import EXAMPLES as SHORT_HELP
 from bulkdel.core import summary
-from bulkdel.core.chunk_state import LookUpReason
+from bulkdel.core.chunk_decisions import LookUpReason
 from bulkdel.core.guards import Spared
 from bulkdel.core.result_row import IN_DOUBT, PROTECTED
-from bulkdel_jobs.genauth import creating, id_types, responses
+from bulkdel_jobs.genauth import create_users, id_types, responses
 from tests.harness import bulkdel
 from tests.mutants import mutants
 
@@ -173,7 +173,7 @@ def test_what_the_design_points_at_is_there() -> None:
 
 def test_the_page_on_undo_names_every_field_that_comes_back() -> None:
     rows = sections(ROOT / "docs" / "restore.md")["What comes back"]
-    assert set(re.findall(r"`(\w+)`", "".join(first_cells(rows)))) == set(creating.FIELDS)
+    assert set(re.findall(r"`(\w+)`", "".join(first_cells(rows)))) == set(create_users.FIELDS)
 
 
 def test_the_reference_has_every_reason() -> None:

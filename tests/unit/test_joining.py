@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkdel.errors import UsageError
-from bulkdel.fleet.joining import engine_on
+from bulkdel.fleet.find_engine import engine_on
 from bulkdel.fleet.local import LocalProcesses
 
 SOURCE = """

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
-from bulkdel.core.chunk_state import ChunkState, LookUp
+from bulkdel.core.chunk_decisions import ChunkState, LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.id_type import IdSet
@@ -35,7 +35,7 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.record import Chunk, Record
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from tests import recorded
 from tests.examples import examples
 from tests.inputs import rows_of
@@ -123,7 +123,7 @@ class Protocol(RuleBasedStateMachine):
         self.workers: list[Worker] = []
         self.late: list[list[str]] = []
         self.came_late: set[str] = set()
-        self.progress: Progress | None = None
+        self.progress: RunState | None = None
         self.feed: Iterator[Chunk] = iter(())
         self.passes = 0
         self.proven = False

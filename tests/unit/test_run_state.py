@@ -28,7 +28,7 @@ from bulkdel.core.log_entries import (
 )
 from bulkdel.core.outcome import KINDS, SKIPS
 from bulkdel.core.ranges import positions_in, ranges_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from tests import recorded
 from tests.mutants import mutant
@@ -116,7 +116,7 @@ def test_a_fold_can_go_on_where_it_stopped(
     assert recorded.state(progress) == recorded.state(fold(entries, listed))
 
 
-def folded(*entries: Entry) -> Progress:
+def folded(*entries: Entry) -> RunState:
     return fold([recorded.header(100), Session("start", AT, ""), *entries])
 
 
@@ -151,7 +151,7 @@ def test_what_is_in_doubt_and_since_when(entries: list[Entry], doubts: list[obje
 
 @mutant(
     "the lag of a row that was sent again is counted from its first request",
-    "Progress._renew",
+    "RunState._renew",
     swap("self._intended[span]._replace(latest=at)", "self._intended[span]._replace(since=at)"),
 )
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_rows_are_counted_by_the_reason_of_their_outcome() -> None:
     assert progress.reasons == {("absent", "unproven"): 4}
 
 
-def noted(progress: Progress) -> str:
+def noted(progress: RunState) -> str:
     """A call, because the type checker remembers what an attribute was compared with."""
     return progress.note
 
@@ -351,7 +351,7 @@ def test_the_latest_note_stays() -> None:
     assert noted(progress) == "CHG-2"
 
 
-def known(progress: Progress) -> tuple[str, Saved] | None:
+def known(progress: RunState) -> tuple[str, Saved] | None:
     """A call, because the type checker remembers what an attribute was compared with."""
     return progress.backup
 

@@ -21,7 +21,7 @@ from bulkdel.fleet.channel import (
 )
 from bulkdel.fleet.placing import Exited, Said, object_in
 from bulkdel.fleet.shard_control import GROUP, ShardControl
-from bulkdel.fleet.shard_states import ShardState, ShardStates
+from bulkdel.fleet.shard_totals import ShardState, ShardStates
 from tests.mutants import mutant
 from tests.syntax import swap
 

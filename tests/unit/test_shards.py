@@ -31,7 +31,7 @@ from bulkdel.core.log_entries import (
     to_json,
 )
 from bulkdel.core.record import Record
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, without_engine
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.export import ReadOptions, open_export, preflight
@@ -99,17 +99,17 @@ def test_a_shard_has_the_counts_and_the_skipped_rows_of_its_own_rows() -> None:
     assert list(own.rows.ranges()) == [(50, 53), (99, 100)]
 
 
-def progress_of_shard() -> Progress:
+def progress_of_shard() -> RunState:
     skipped = SkippedRows()
     part, own = shard_header(header(100, skipped, (50,)), skipped, 2)
-    progress = Progress(part, skipped=own)
+    progress = RunState(part, skipped=own)
     progress.apply(Session("start", part.at, "", {}))
     return progress
 
 
 @mutant(
     "a shard accepts entries about rows of another shard",
-    "Progress._holds",
+    "RunState._holds",
     swap("self.first <= ranges[0][0] and ranges[-1][1] <= self.end", "ranges[-1][1] <= self.end"),
 )
 @pytest.mark.parametrize("ranges", [((49, 51),), ((99, 101),), ((0, 10),), ((60, 61), (100, 101))])
@@ -140,11 +140,11 @@ def test_a_shard_that_no_run_writes_is_not_interpreted(shard: object) -> None:
 def test_the_run_takes_in_what_a_shard_says_about_rows_and_nothing_else() -> None:
     skipped = SkippedRows()
     skipped.add("duplicate", PositionSet([(99, 100)]))
-    run = Progress(header(100, skipped, (50,)), skipped=skipped)
+    run = RunState(header(100, skipped, (50,)), skipped=skipped)
     at = run.header.at
     run.apply(Session("start", at, "", {}))
     part, own = shard_header(run.header, skipped, 2)
-    shard = Progress(part, skipped=own)
+    shard = RunState(part, skipped=own)
     taken = [
         run.take(entry, shard)
         for entry in (
@@ -186,7 +186,7 @@ def written(ids: Sequence[str], form: str, draw: random.Random) -> bytes:
     return text.encode()
 
 
-def sent_by(rows: Input, progress: Progress) -> list[Record]:
+def sent_by(rows: Input, progress: RunState) -> list[Record]:
     blocks = rows.rows(progress.begin)
     return [record for chunk in chunks_of(blocks, progress, 7, IdSet(USER_ID)) for record in chunk.records]
 
@@ -225,14 +225,14 @@ def test_any_cut_of_any_export_sends_the_rows_that_one_process_sends(
         new.finish()
         cuts = sorted({draw.randrange(1, found.rows) for _ in range(shards - 1)} if found.rows > 1 else ())
         of_run = header(found.rows, found.skipped, cuts)
-        one = Progress(of_run, skipped=found.skipped)
+        one = RunState(of_run, skipped=found.skipped)
         whole = sent_by(new.rows, one)
         assert {record.id for record in whole} == set(ids)
         parts: list[Record] = []
         counts: dict[str, Any] = dict.fromkeys(of_run.counts, 0)
         for number, (first, end) in enumerate(spans_of(of_run), 1):
             part, own = shard_header(of_run, found.skipped, number)
-            progress = Progress(part, skipped=own)
+            progress = RunState(part, skipped=own)
             sent = sent_by(new.rows, progress)
             assert all(first <= record.position < end for record in sent)
             assert len(sent) == progress.remaining == part.counts["ids"]

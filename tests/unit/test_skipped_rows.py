@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bulkdel.core.log_entries import Entry, Intent, Session, Skipped, Unreadable, from_json, to_json
 from bulkdel.core.ranges import positions_in, ranges_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import (
     PAGE_ROWS,
     RANGES_MAX,
@@ -174,7 +174,7 @@ def test_the_rows_of_a_reason_are_not_copied() -> None:
     left_out, rows = SkippedRows(), made({1, 5})
     left_out.add("duplicate", rows)
     assert left_out.by_reason["duplicate"] is rows
-    assert Progress(recorded.header(20, left_out), skipped=left_out).skipped is left_out
+    assert RunState(recorded.header(20, left_out), skipped=left_out).skipped is left_out
 
 
 def test_the_header_keeps_the_digest() -> None:
@@ -197,7 +197,7 @@ def test_the_bounds_of_a_set(positions: set[int]) -> None:
 
 def test_a_forged_header_with_very_many_rows_is_folded_at_once() -> None:
     header = replace(recorded.header(20, LIST), counts={**recorded.header(20, LIST).counts, "rows": 1 << 62})
-    assert Progress(header, skipped=recorded.skipped(duplicate=[(5, 7), (9, 10)], invalid=[(8, 9)])).rows == 1 << 62
+    assert RunState(header, skipped=recorded.skipped(duplicate=[(5, 7), (9, 10)], invalid=[(8, 9)])).rows == 1 << 62
 
 
 def test_a_log_begins_with_its_skipped_rows() -> None:
@@ -208,19 +208,19 @@ def test_a_log_begins_with_its_skipped_rows() -> None:
 
 @mutant(
     "a file of skipped rows need not have as many as the header counts",
-    "Progress.__post_init__",
+    "RunState.__post_init__",
     swap("self.counts[reason] != self.header.counts[reason]", "self.counts[reason] < 0"),
 )
 @mutant(
     "skipped rows behind the last row are taken",
-    "Progress.__post_init__",
+    "RunState.__post_init__",
     swap("not here", "False"),
     case="more2",
 )
 @pytest.mark.parametrize("more", [{"duplicate": [(5, 8)]}, {"excluded": [(5, 7)]}, {"duplicate": [(19, 21)]}, {}])
 def test_as_many_rows_are_skipped_as_the_header_counts(more: dict[str, list[tuple[int, int]]]) -> None:
     with pytest.raises(Unreadable, match="are not those that the header counts"):
-        Progress(recorded.header(20, recorded.skipped(duplicate=[(5, 7)])), skipped=recorded.skipped(**more))
+        RunState(recorded.header(20, recorded.skipped(duplicate=[(5, 7)])), skipped=recorded.skipped(**more))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from bulkdel.checkpoint.open_log import Fenced
 from bulkdel.checkpoint.writer import Checkpoint, HowWritten, Queued
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, decode_line, to_json
 from bulkdel.core.ranges import positions_in
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_objects import line_name
@@ -175,7 +175,7 @@ class World:
             yield line
             number += 1
 
-    def log(self) -> Progress:
+    def log(self) -> RunState:
         """What the log describes. Any reader has to be able to read it."""
         entries = [entry for number, line in enumerate(self.lines(), 1) for entry in decode_line(line, number).entries]
         sha256 = getattr(entries[0], "skipped_sha256", None)
@@ -256,7 +256,7 @@ def rows_of(ranges: Any) -> list[int]:
 
 
 def write(log: Checkpoint, *entries: Entry) -> None:
-    """One commit, as `GroupCommit` makes it."""
+    """One commit, as `CommitQueue` makes it."""
     encoded: list[Queued] = [(entry, orjson.dumps(to_json(entry)), None) for entry in entries]
     for entry in log._write(encoded):  # noqa: SLF001 - what its thread does
         log.progress.apply(entry)

@@ -13,7 +13,7 @@ from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Entry, Outcome, Session
 from bulkdel.core.outcome import COUNTED, KINDS, SKIPS
 from bulkdel.core.ranges import Ranges
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import Ending, Status, count_lines, counts_of, exit_code, state_of, status_of, summary_of
 from tests import recorded
 from tests.recorded import fold
@@ -29,7 +29,7 @@ KEYS = (
 """As docs/reference.md lists them."""
 
 
-def progress_of(remaining: int = 0, **counts: int) -> Progress:
+def progress_of(remaining: int = 0, **counts: int) -> RunState:
     """A log whose rows ended as `counts` says."""
     at, ranges = 0, dict[str, Ranges]()
     for name, count in counts.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.snapshot import Snapshot
 from bulkdel.job import Account
 from bulkdel.live.thresholds import thresholds
 from bulkdel.safety.run_plan import RunPlan, SampleCheck

@@ -14,7 +14,7 @@ import orjson
 from bulkdel.checkpoint.open_log import OpenLog
 from bulkdel.checkpoint.reader import RUN
 from bulkdel.core.log_entries import Annotation, Event, to_json
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import FileFailed
 from bulkdel.place.log_place import LogPlace
 
@@ -22,7 +22,7 @@ from bulkdel.place.log_place import LogPlace
 class Annotator:
     """The log of a run, locked for annotations. progress: the state that it describes."""
 
-    def __init__(self, file: OpenLog, progress: Progress) -> None:
+    def __init__(self, file: OpenLog, progress: RunState) -> None:
         self._file = file
         self.progress = progress
 

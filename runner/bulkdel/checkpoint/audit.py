@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from bulkdel.checkpoint.reader import RUN, begins_as, reading
 from bulkdel.core.log_entries import Annotation, Change, Entry, Header, Session, Unreadable
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import counts_of
 from bulkdel.errors import NotAcceptable
 from bulkdel.place.log_place import LogPlace
@@ -39,7 +39,7 @@ class Audit:
     that were read. damaged_tail: bytes after the last whole line; no outcome relies on them.
     """
 
-    progress: Progress | None = None
+    progress: RunState | None = None
     sessions: list[AuditedSession] = field(default_factory=list)
     annotations: list[tuple[int, Annotation]] = field(default_factory=list)
     commits: int = 0

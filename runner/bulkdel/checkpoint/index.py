@@ -121,7 +121,7 @@ class LogIndex:
 def _spans(entries: list[Entry], skipped: PositionSet) -> Iterator[Span]:
     """The rows that these entries settle, each span with its own part of the outcome."""
     for entry in entries:
-        if isinstance(entry, Outcome):  # `Progress` keeps the skipped rows
+        if isinstance(entry, Outcome):  # `RunState` keeps the skipped rows
             for start, stop in skipped.joined(entry.ranges):
                 own = tuple(each for each in entry.exceptions if start <= each["position"] < stop)
                 part = entry._replace(ranges=((start, stop),), exceptions=own)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import RUN, F, LogKind, Reader, Unborn, refuse_without_run, writer_of
-from bulkdel.checkpoint.under_way import another_words
+from bulkdel.checkpoint.takeover import another_words
 from bulkdel.core.log_entries import Damaged, Session, Unreadable, decode_line, frame
 from bulkdel.errors import NotAcceptable
 from bulkdel.output import say

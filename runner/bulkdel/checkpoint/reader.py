@@ -26,7 +26,7 @@ from bulkdel.core.log_entries import (
     decode_line,
     sound,
 )
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import NotAcceptable
@@ -79,7 +79,7 @@ class LogKind(Generic[F]):
 RUN = LogKind(
     "run",
     "header",
-    lambda header, skipped: Progress(header, skipped=skipped),
+    lambda header, skipped: RunState(header, skipped=skipped),
     "RUN, or --run of `run`",
     "In another place (--run) the run starts from the first row: ids that are gone already then count as absent.",
 )
@@ -98,7 +98,7 @@ class SoundLog:
     these logs has. unread: of a run in shards, the failures of the logs that could be read only in part (`partly`).
     """
 
-    progress: Progress
+    progress: RunState
     sha256: str
     damaged_tail: int
     shards: Mapping[int, str] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Shards:
         self.lines: dict[int, int] = {}
         self.unread: list[NotAcceptable] = []
 
-    def folding(self, run: Progress) -> Iterator[list[Entry]]:
+    def folding(self, run: RunState) -> Iterator[list[Entry]]:
         """The entries about rows in the logs of the shards of a run, each line folded into the run and handed out."""
         for number in shard_numbers(run.header):
             try:
@@ -131,7 +131,7 @@ class Shards:
                     raise
                 self.unread.append(error)
 
-    def _of_shard(self, run: Progress, number: int) -> Iterator[list[Entry]]:
+    def _of_shard(self, run: RunState, number: int) -> Iterator[list[Entry]]:
         """The entries about rows in the log of a shard, line by line, each line folded into the run and handed out.
 
         The logs of all shards are there before the first session of the run.
@@ -148,7 +148,7 @@ class Shards:
                 )
             return
         with reading(place, RUN) as reader:
-            shard: Progress | None = None
+            shard: RunState | None = None
             for entries in reader.commits():
                 more = iter(entries)
                 if shard is None:
@@ -235,7 +235,7 @@ class Reader(Generic[F]):
             except Unreadable as error:
                 raise NotAcceptable(f"{self._here}: {error}") from error
             yield fold, entries
-        if isinstance(fold, Progress):
+        if isinstance(fold, RunState):
             self.own = False
             for entries in self.shards.folding(fold):
                 yield fold, entries
@@ -381,7 +381,7 @@ def read_log(place: LogPlace, *, partly: bool = False) -> SoundLog:
         return SoundLog(progress, reader.sha256, reader.damaged_tail, shards.sha256, shards.lines, shards.unread)
 
 
-def read_shards(place: LogPlace, run: Progress) -> SoundLog:
+def read_shards(place: LogPlace, run: RunState) -> SoundLog:
     """Fold the logs of the shards into the progress of their run, without its own log. place: of that log.
 
     Of a damaged log the sound part is read; a missing log has none.
@@ -446,7 +446,7 @@ def skipped_bytes(place: LogPlace, header: Header, sha256: str) -> bytes:
     return data
 
 
-def original_of(run: Path, progress: Progress) -> Path | None:
+def original_of(run: Path, progress: RunState) -> Path | None:
     """Where the last session had this run, when it is still there: `run` is a copy of it. None without one.
 
     None also where that was in a store.

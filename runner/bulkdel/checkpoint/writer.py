@@ -17,12 +17,12 @@ from typing import Generic, NoReturn, Self
 
 import orjson
 
-from bulkdel.checkpoint.group_commit import GroupCommit
+from bulkdel.checkpoint.commit_queue import CommitQueue
 from bulkdel.checkpoint.open_log import Fenced, Files, OpenLog
 from bulkdel.checkpoint.reader import RUN, F, LogKind
 from bulkdel.core.log_entries import BatchHeader, Entry, Header, Session, VerifyHeader, to_json
 from bulkdel.core.mac import with_mac
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.input.skipped import packed
@@ -59,11 +59,11 @@ Queued = tuple[Entry, bytes, bytes | None]
 """An entry, its bytes, and the key for the MAC of a session entry; None without a MAC."""
 
 
-class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
+class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
     """A log that is locked for this process. `enqueue` and `flush` belong to one event loop at a time.
 
     progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
-    failure, lost: see `GroupCommit`; the items are `Queued`.
+    failure, lost: see `CommitQueue`; the items are `Queued`.
     """
 
     def __init__(self, file: OpenLog, progress: F, how: HowWritten) -> None:
@@ -85,7 +85,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         files: Files | None = None,
         *,
         how: HowWritten = PLAIN,
-        kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = Progress; a TypeVar has no default before 3.13
+        kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = RunState; a TypeVar has no default before 3.13
     ) -> Self:
         """Start a log with `header` and the files that it names: the `skipped` rows, and `files`. Durable on return.
 
@@ -217,7 +217,7 @@ class LogWriter(GroupCommit[Queued, Entry], Generic[F]):
         )
 
 
-Checkpoint = LogWriter[Progress]
+Checkpoint = LogWriter[RunState]
 """The log of a run."""
 
 

@@ -51,7 +51,7 @@ from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
 from bulkdel.fleet.batch_steering import BatchSteering
-from bulkdel.fleet.joining import engine_on
+from bulkdel.fleet.find_engine import engine_on
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Work
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate
 from bulkdel.fleet.run_log import NOT_STARTED, Still, summary_in, whether_complete

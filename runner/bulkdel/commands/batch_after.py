@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.under_way import is_locked
+from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened

@@ -33,7 +33,7 @@ from bulkdel.command_line import (
 from bulkdel.core.address import address_of
 from bulkdel.core.handover import MANIFEST, MANIFEST_MAX, PACKED_LOG, PLACE, GoingOn, Manifest, Unfit, paths_of
 from bulkdel.core.option import ENV_PREFIX
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import printable, shown
 from bulkdel.job import SANDBOX, Job, load_job
@@ -81,7 +81,7 @@ def check_going_on(manifest: Manifest, config: Mapping[str, Any]) -> Mapping[str
     return tables
 
 
-def check_unpacked(manifest: Manifest, folder: Path, progress: Progress) -> Mapping[str, Any]:
+def check_unpacked(manifest: Manifest, folder: Path, progress: RunState) -> Mapping[str, Any]:
     """Refuse a hand-over whose log, config or plan is not that of its run. Returns the tables that it has.
 
     folder: with its files. progress: of the log there. Raises NotAcceptable.
@@ -123,13 +123,13 @@ def tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
         raise NotAcceptable(f"{manifest.config}: is no TOML. Nothing was unpacked. Get the archive again.") from error
 
 
-def how_to_go_on(progress: Progress, run: Path, own_key: bytes | None) -> str:
+def how_to_go_on(progress: RunState, run: Path, own_key: bytes | None) -> str:
     """What resumes the run, where it is now, in words. run: its place."""
     found = next_or_why(progress, run, own_key)
     return found if isinstance(found, str) else how_to_resume(progress, found)
 
 
-def next_or_why(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand | str:
+def next_or_why(progress: RunState, run: Path, own_key: bytes | None) -> NextCommand | str:
     """The command that resumes the run, or why none does and what to do."""
     try:
         found = next_of(progress, run, own_key)
@@ -140,7 +140,7 @@ def next_or_why(progress: Progress, run: Path, own_key: bytes | None) -> NextCom
     return why_not_resumed(progress, run, options_of_run(progress.header.pinned["job"])) or found or RUN_AGAIN
 
 
-def next_of(progress: Progress, run: Path, own_key: bytes | None) -> NextCommand:
+def next_of(progress: RunState, run: Path, own_key: bytes | None) -> NextCommand:
     """The command that resumes the run where it is now: there, moved, or unpacked. See `next_command`."""
     start, of_job = progress.start, options_of_run(progress.header.pinned["job"])
     if isinstance(run, StorePath) or start is None:
@@ -188,7 +188,7 @@ def _has_passed(until: str, now: datetime) -> bool:
         return False
 
 
-def _unpacked(run: Path, progress: Progress) -> Manifest | None:
+def _unpacked(run: Path, progress: RunState) -> Manifest | None:
     """The hand-over of a run that was unpacked in this place, and has not gone on; None for any other.
 
     Another person may have written the manifest: it passes every check that `unpack` makes.

@@ -16,10 +16,10 @@ from typing import Any
 
 from bulkdel.core.log_entries import Changed, stamp
 from bulkdel.core.outcome import REMAINING, SKIPS
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import Ending, counts_of
-from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.signals import Interrupted
+from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, TooLate, UsageError
 from bulkdel.notify.message import CAUSES, Cause, Notice, What, cause_of, what_ended
 from bulkdel.notify.senders import senders_of
@@ -98,7 +98,7 @@ class Notices:
 
     def ended(
         self,
-        progress: Progress,
+        progress: RunState,
         ending: Ending,
         *,
         status: str,
@@ -122,7 +122,7 @@ class Notices:
             log_sha256=log_sha256,
         )
 
-    def reopened(self, progress: Progress) -> None:
+    def reopened(self, progress: RunState) -> None:
         """Take in the run that is verified. Tells nothing."""
         header = progress.header
         self.known = replace(

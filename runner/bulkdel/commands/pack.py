@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.annotation import annotating
-from bulkdel.checkpoint.under_way import is_locked, locked, writer_words
+from bulkdel.checkpoint.takeover import is_locked, locked, writer_words
 from bulkdel.command_line import CommandLine, how_to_go_on_restoring, how_to_take_back, is_of_restore, to_pack
 from bulkdel.commands.pack_contents import Contents, contents_of
 from bulkdel.commands.run_files import RunFiles, files_of
 from bulkdel.commands.steps import showing
 from bulkdel.core.handover import Manifest
 from bulkdel.core.log_entries import stamp
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
 from bulkdel.durable import atomic_file, remove_parts, sync
 from bulkdel.engine.session_entries import process_facts
@@ -97,7 +97,7 @@ class _Made:
     size: int
 
 
-def _refuse_some(progress: Progress, run: Path) -> None:
+def _refuse_some(progress: RunState, run: Path) -> None:
     """Refuse to hand a run over while a restore of some accounts has not ended: both machines could go on with it."""
     for number, noted in progress.restores.items():
         if noted.facts.get("only") and not noted.is_restored:
@@ -149,7 +149,7 @@ def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Ma
     return _Made(manifest, contents, sha256, size)
 
 
-def _refuse_restore(progress: Progress, run: Path, out: Path) -> None:
+def _refuse_restore(progress: RunState, run: Path, out: Path) -> None:
     """Raise NotAcceptable for the log of a restore: without its run no archive of it goes on."""
     if not is_of_restore(progress):
         return

@@ -48,7 +48,7 @@ from bulkdel.core.handover import (
 )
 from bulkdel.core.log_entries import Header
 from bulkdel.core.option import option_of, variable_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine, shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
@@ -516,7 +516,7 @@ def _last_line(run: RunFiles) -> CommandLine:
         ) from None
 
 
-def _before_handover(progress: Progress) -> str:
+def _before_handover(progress: RunState) -> str:
     """The SHA-256 of the log before it was handed over for the first time."""
     return next(entry.log_sha256 for entry in progress.annotations if entry.event == "handover")
 

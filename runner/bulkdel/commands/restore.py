@@ -17,7 +17,7 @@ from typing import Any
 
 from bulkdel.checkpoint.annotation import annotate, annotating
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.checkpoint.under_way import locked
+from bulkdel.checkpoint.takeover import locked
 from bulkdel.command_line import CommandLine, how_to_restore, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
@@ -36,7 +36,7 @@ from bulkdel.commands.restore_records import (
     target_of,
 )
 from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import EXIT_REFUSED
 from bulkdel.engine.backup import is_backup
 from bulkdel.engine.derived_export import Derived
@@ -106,7 +106,7 @@ class _Found:
     """
 
     which: WhichRestore
-    progress: Progress
+    progress: RunState
     job: Job
     derived: Derived
     copy: MembershipsSaved | None
@@ -202,7 +202,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     return _Found(which, progress, job, derived, copy, restoring)
 
 
-def _check_which(which: WhichRestore, progress: Progress, place: Path) -> None:
+def _check_which(which: WhichRestore, progress: RunState, place: Path) -> None:
     """Refuse a restore that has begun elsewhere, or beside one of all, and files that it would replace.
 
     place: of its run. Raises NotAcceptable.
@@ -226,7 +226,7 @@ def _check_which(which: WhichRestore, progress: Progress, place: Path) -> None:
             )
 
 
-def _begun_elsewhere(run: Path, progress: Progress, begun: Annotation) -> str:
+def _begun_elsewhere(run: Path, progress: RunState, begun: Annotation) -> str:
     """Why a second restore does not begin: the log of the first one is not where this command would go on with it."""
     of_job = options_of_run(progress.header.pinned["job"])
     return (
@@ -237,7 +237,7 @@ def _begun_elsewhere(run: Path, progress: Progress, begun: Annotation) -> str:
     )
 
 
-def _copy_of(arguments: RestoreArguments, progress: Progress, kept: MembershipsSaved) -> MembershipsSaved:
+def _copy_of(arguments: RestoreArguments, progress: RunState, kept: MembershipsSaved) -> MembershipsSaved:
     """The copy of the memberships: where the log says, or where --from-backup says. It may have moved during the run.
 
     Raises NotAcceptable when it is in neither place, before anything is created.
@@ -326,7 +326,7 @@ def _put_back(
     return ended.exit_code, (derived.rows, counts["done"] + counts["already"], ended.progress.remaining)
 
 
-def undo_of(run: Path, progress: Progress, environ: Mapping[str, str]) -> Job:
+def undo_of(run: Path, progress: RunState, environ: Mapping[str, str]) -> Job:
     """The undo of the run with this log. Raises UsageError or NotAcceptable when it has none that takes records."""
     job = load_job(progress.header.pinned["job"])
     if job.undo is None:
@@ -340,7 +340,7 @@ def undo_of(run: Path, progress: Progress, environ: Mapping[str, str]) -> Job:
     return undo
 
 
-def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job, Job]:
+def _checked_jobs(arguments: RestoreArguments, progress: RunState) -> tuple[Job, Job]:
     """The job of the run and its undo, as the config file describes them. Raises NotAcceptable or UsageError."""
     log, settings, pinned = arguments.run, arguments.settings, progress.header.pinned
     host = settings.host
@@ -375,7 +375,7 @@ def _checked_jobs(arguments: RestoreArguments, progress: Progress) -> tuple[Job,
     return job, undo
 
 
-def _other_way(run: Path, progress: Progress, job: Job, undo: Job, environ: Mapping[str, str]) -> str:
+def _other_way(run: Path, progress: RunState, job: Job, undo: Job, environ: Mapping[str, str]) -> str:
     """The commands that undo a run whose undo takes ids."""
     ids, pinned, member = f"{local_place(run)}-done.jsonl", progress.header.pinned, "id"
     if job.target_state.created:  # its accounts have new ids

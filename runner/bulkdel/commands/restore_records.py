@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.checkpoint.under_way import is_locked
+from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import PLAIN
@@ -21,7 +21,7 @@ from bulkdel.core.log_entries import Annotation, Saved
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.outcome import REMAINING
 from bulkdel.core.restore_choice import Choice
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
 from bulkdel.durable import atomic_file
 from bulkdel.engine.backup import copies_in, is_backup
@@ -87,7 +87,7 @@ class OnlyThese:
     texts: tuple[str, ...]
 
     @classmethod
-    def of(cls, arguments: RestoreArguments, progress: Progress) -> OnlyThese | None:
+    def of(cls, arguments: RestoreArguments, progress: RunState) -> OnlyThese | None:
         """None without --only. Raises NotAcceptable for a file that cannot be read."""
         if (texts := _texts(arguments)) is None:
             return None
@@ -113,7 +113,7 @@ class WhichRestore:
     begun: Annotation | None
 
     @classmethod
-    def of(cls, arguments: RestoreArguments, progress: Progress) -> WhichRestore:
+    def of(cls, arguments: RestoreArguments, progress: RunState) -> WhichRestore:
         """Find it. With --only, the restore of these ids goes on, unless it has ended and some were refused.
 
         Raises NotAcceptable.
@@ -136,7 +136,7 @@ class WhichRestore:
 
 
 def derive(
-    arguments: RestoreArguments, progress: Progress, job: Job, undo: Job, which: WhichRestore, *, signals: Signals
+    arguments: RestoreArguments, progress: RunState, job: Job, undo: Job, which: WhichRestore, *, signals: Signals
 ) -> Derived:
     """Write the derived export, and the file with what --only names. The lock of the log is held.
 
@@ -237,7 +237,7 @@ def _meant(run: Path, choice: Choice) -> dict[str, bytes]:
     return {text: accounts[0] for text, accounts in found.items()}
 
 
-def _of_others(which: WhichRestore, progress: Progress) -> Iterator[tuple[str, int, bool]]:
+def _of_others(which: WhichRestore, progress: RunState) -> Iterator[tuple[str, int, bool]]:
     """Yield each id that another restore of this run has, with its number, and whether the account is back.
 
     An account belongs to the first restore that names it, unless that one could not bring it back.
@@ -313,21 +313,21 @@ def make_place(folder: Path) -> None:
         ) from error
 
 
-def target_of(job: Job, progress: Progress, run: Path, config: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
+def target_of(job: Job, progress: RunState, run: Path, config: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
     """The API of a run as its log has it, to read its records."""
     parameters = from_pinned(job, progress.header.parameters, run)
     table = config.get(job.config_table, {})
     return job.target(TargetOptions(progress.header.pinned["host"], table, environ, parameters))
 
 
-def records_coming_back(arguments: RestoreArguments, job: Job, progress: Progress, to: Path) -> Coming:
+def records_coming_back(arguments: RestoreArguments, job: Job, progress: RunState, to: Path) -> Coming:
     """What the records of the derived export hold."""
     target = target_of(job, progress, arguments.run, arguments.config, arguments.environ)
     look_ups = target.look_ups(job.id_types[progress.header.pinned["id_type"]], full=True)
     return coming_back(to, look_ups.fields.get("status"), look_ups.parts)
 
 
-def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mapping[Path, Progress]) -> Sequence[Path]:
+def _own_backups(arguments: RestoreArguments, progress: RunState, earlier: Mapping[Path, RunState]) -> Sequence[Path]:
     """The files and stores of --from-backup that are backups of this run; empty for those that its log names.
 
     earlier: the runs of --records-of. No store is asked, and no file in another folder read, that only a log names.
@@ -347,7 +347,7 @@ def _own_backups(arguments: RestoreArguments, progress: Progress, earlier: Mappi
     return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
 
 
-def names_of_backups(arguments: RestoreArguments, progress: Progress) -> Sequence[str]:
+def names_of_backups(arguments: RestoreArguments, progress: RunState) -> Sequence[str]:
     """The backups of the run, as they were typed or as its log names them, and the runs of --records-of."""
     settings = arguments.settings
     logged = [path for path, known in backups_in_log(arguments.run, progress) if known.size]
@@ -365,13 +365,13 @@ def check_typed(arguments: RestoreArguments, run: Path, paths: Sequence[Path], w
         )
 
 
-def backups_in_log(run: Path, progress: Progress) -> list[tuple[Path, Saved]]:
+def backups_in_log(run: Path, progress: RunState) -> list[tuple[Path, Saved]]:
     """The backups of the run in this place, as its log names them, each with what is durable of it."""
     return [(logged_file(name, run), known) for name, known in progress.backups]
 
 
 def _earlier_backups(
-    progress: Progress, earlier: Mapping[Path, Progress], environ: Mapping[str, str]
+    progress: RunState, earlier: Mapping[Path, RunState], environ: Mapping[str, str]
 ) -> list[tuple[Path, Saved, bool]]:
     """The backups of --records-of. Raises NotAcceptable for a run on another pool, or one without a backup."""
     found: list[tuple[Path, Saved, bool]] = []
@@ -394,7 +394,7 @@ def _say_missing(name: str) -> None:
     say(f"The backup {name} of this run is not among the files of --from-backup. Its records are missing.")
 
 
-def only_logged(paths: Iterable[Path], run: Path, progress: Progress, environ: Mapping[str, str]) -> list[Path]:
+def only_logged(paths: Iterable[Path], run: Path, progress: RunState, environ: Mapping[str, str]) -> list[Path]:
     """Those of the files that only the log names: they are in another folder, and this user has not typed them."""
     typed: Collection[Path] = ()
     if progress.start is not None and mac_holds(progress.start, read_key(environ)):
@@ -406,6 +406,6 @@ def only_logged(paths: Iterable[Path], run: Path, progress: Progress, environ: M
     return [path for path in paths if path not in typed and not is_within(path, run)]
 
 
-def _reads_beyond(progress: Progress, environ: Mapping[str, str]) -> bool:
+def _reads_beyond(progress: RunState, environ: Mapping[str, str]) -> bool:
     """Whether what follows the durable part of a backup is read: not where another person may have named the file."""
     return not progress.header.shards and mac_holds(progress.start, read_key(environ))

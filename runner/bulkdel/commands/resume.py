@@ -18,7 +18,7 @@ from bulkdel.commands.moved_run import job_of, next_or_why
 from bulkdel.core.address import address_of
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
@@ -87,7 +87,7 @@ def _typed(options: Sequence[str]) -> CommandLine:
     return line
 
 
-def _with_whole_paths(line: CommandLine, progress: Progress, run: Path, folder: Path | None) -> CommandLine:
+def _with_whole_paths(line: CommandLine, progress: RunState, run: Path, folder: Path | None) -> CommandLine:
     """The command with whole paths, since it may be typed in another folder.
 
     folder: from which its names lead; None where another person may have written the log. Then only the names count,
@@ -164,7 +164,7 @@ def _check_lacking(arguments: ResumeArguments, had: Sequence[str], given: Collec
         )
 
 
-def _check_host(arguments: ResumeArguments, progress: Progress, typed: CommandLine) -> None:
+def _check_host(arguments: ResumeArguments, progress: RunState, typed: CommandLine) -> None:
     """Refuse the host of the run where only its log names it. Raises UsageError."""
     pinned = progress.header.pinned
     if pinned["host"] == SANDBOX or "--host" in typed.options or _is_set_here("--host", arguments):
@@ -188,7 +188,7 @@ def _is_set_here(name: str, arguments: ResumeArguments) -> bool:
     return is_set_elsewhere(field_of(name), arguments.environ, arguments.config)
 
 
-def _of_the_last_machine(progress: Progress) -> Iterator[str]:
+def _of_the_last_machine(progress: RunState) -> Iterator[str]:
     """Yield the options and variables that the last session had of its machine."""
     facts = progress.start.facts if progress.start is not None else {}
     options = facts.get("options", {})

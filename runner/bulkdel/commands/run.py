@@ -20,7 +20,7 @@ from bulkdel.commands.notices import Notices, end_words, notifying
 from bulkdel.commands.steps import showing
 from bulkdel.core.bad_rows import with_article
 from bulkdel.core.option import variable_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.reporter import Reporter
@@ -28,7 +28,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export import REASONS
-from bulkdel.fleet.joining import engine_of_run
+from bulkdel.fleet.find_engine import engine_of_run
 from bulkdel.fleet.placing import SHARD, Engine
 from bulkdel.fleet.shard import shard_file, work
 from bulkdel.fleet.sharded_session import session_of
@@ -243,7 +243,7 @@ def _can_be_restored(plan: RunPlan, ended: Summary) -> bool:
     return any(job.name == undo and job.takes_records for job in loadable_jobs())
 
 
-def _own_stores(plan: RunPlan, progress: Progress) -> list[str]:
+def _own_stores(plan: RunPlan, progress: RunState) -> list[str]:
     """The backups of the run, where this command has named all of them and they are in another store than the run.
 
     Only then a restore wants each. Where an earlier session has named another place, the person types it.

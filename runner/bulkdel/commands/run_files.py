@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from bulkdel.checkpoint.reader import RUN, Unborn, original_of, reading
-from bulkdel.checkpoint.under_way import is_locked, writer_words
+from bulkdel.checkpoint.takeover import is_locked, writer_words
 from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
 from bulkdel.core.mac import mac_holds
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
 from bulkdel.engine.backup import holds_more, is_of_records
 from bulkdel.errors import NotAcceptable
@@ -149,7 +149,7 @@ class RunFiles:
     """
 
     place: Path
-    progress: Progress
+    progress: RunState
     sha256: str
     files: tuple[PersonalFile, ...]
     missing: tuple[NamedFile, ...]
@@ -210,7 +210,7 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
     return [files, *(each for which in begun for each in _files_of(which.path.parent, which))]
 
 
-def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], progress: Progress) -> bool:
+def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], progress: RunState) -> bool:
     """Whether a file is not where it should be, and not because an earlier `forget` has removed it."""
     return named.expected and found[named.path] is None and printable(named.path.name) not in progress.forgotten
 
@@ -247,7 +247,7 @@ def _placed(named: NamedFile, run: Path, original: Path | None) -> Iterator[Name
             yield other
 
 
-def _is_restoring(progress: Progress) -> bool:
+def _is_restoring(progress: RunState) -> bool:
     """Whether a restore of the run has begun and is not complete. It needs the backups and what it has made so far."""
     return progress.handed_over is None and not all(each.is_restored for each in progress.restores.values())
 
@@ -275,7 +275,7 @@ def identity_of(found: os.stat_result) -> Identity:
 class _Read(NamedTuple):
     """What is read from a log. ids, made: as in `RunFiles`. named: copies that this user has named, by its MACs."""
 
-    progress: Progress
+    progress: RunState
     sha256: str
     ids: int
     made: int
@@ -357,7 +357,7 @@ def _named_written(run: Path, *, restoring: bool) -> Iterator[NamedFile]:
         yield from _matching(path.parent, rf"\.{re.escape(path.name)}\.\w+\.part", UNFINISHED)
 
 
-def _named_rows(run: Path, progress: Progress, *, wanted: bool) -> Iterator[NamedFile]:
+def _named_rows(run: Path, progress: RunState, *, wanted: bool) -> Iterator[NamedFile]:
     """Yield the files with the rows of the run, and with those of a restore that did not begin."""
     place = log_place(run)
     rows = place.at(PinnedFile(INPUT, progress.header.input.index))
@@ -379,7 +379,7 @@ def rows_without_a_log(run: Path) -> list[Path]:
     return [*([rows] if os.path.lexists(rows) else []), *([part] if part.is_file() and not is_held(part) else [])]
 
 
-def _why_not_its_rows(place: LogPlace, progress: Progress) -> str:
+def _why_not_its_rows(place: LogPlace, progress: RunState) -> str:
     """Why the file that the log names as the rows of the run must not be removed; empty when it has these rows."""
     why = "" if in_store(place.where) else why_unsound(place, progress.header)
     return why and f"is not shown to have the rows of this run ({why})"
@@ -391,7 +391,7 @@ def _matching(folder: Path, name: str, what: str) -> Iterator[NamedFile]:
     yield from (NamedFile(path, what) for path in sorted(folder.glob("*")) if pattern.fullmatch(path.name))
 
 
-def _named_invalid(run: Path, progress: Progress) -> Iterator[NamedFile]:
+def _named_invalid(run: Path, progress: RunState) -> Iterator[NamedFile]:
     """Yield the file of bad rows and that of their reasons.
 
     The user may have corrected the rows, so both are left unless they hold the bytes that the log knows.

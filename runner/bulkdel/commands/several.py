@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.checkpoint.under_way import holder
+from bulkdel.checkpoint.takeover import holder
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.results import UNREAD, print_results

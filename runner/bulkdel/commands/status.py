@@ -11,12 +11,12 @@ from typing import Any
 
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
 from bulkdel.checkpoint.reader import SoundLog, read_log
-from bulkdel.checkpoint.under_way import holder
+from bulkdel.checkpoint.takeover import holder
 from bulkdel.command_line import CommandLine, how_to_go_on_restoring, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, ChangedBy, Header
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
 from bulkdel.core.summary import FIGURES, count_lines, counts_of, state_of, summary_of
 from bulkdel.core.target_state import GONE
@@ -131,7 +131,7 @@ def _verified(run: Path, log: SoundLog, environ: Mapping[str, str]) -> Iterator[
     yield f"  verified   at {at}: {'; '.join((found, *notes))}"
 
 
-def plan_lines(progress: Progress) -> list[str]:
+def plan_lines(progress: RunState) -> list[str]:
     """By which user a run was planned, and by which it was run last; none for a run without a plan file."""
     if (plan := progress.plan) is None or progress.start is None:
         return []
@@ -141,7 +141,7 @@ def plan_lines(progress: Progress) -> list[str]:
     ]
 
 
-def _print_run(progress: Progress) -> None:
+def _print_run(progress: RunState) -> None:
     _print_job(progress.header)
     result_line(
         f"  export     {progress.header.export_path}, {counted(progress.rows, 'row')}, begun {progress.header.at}"
@@ -155,7 +155,7 @@ def _print_run(progress: Progress) -> None:
         result_line(f"  note       {printable(progress.note)}")
 
 
-def _print_how_to_go_on(progress: Progress, path: Path, environ: Mapping[str, str]) -> None:
+def _print_how_to_go_on(progress: RunState, path: Path, environ: Mapping[str, str]) -> None:
     result(how_to_go_on(progress, path, read_key(environ)))
     if progress.undo is not None or progress.handed_over is not None or progress.start is None:
         return

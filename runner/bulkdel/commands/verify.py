@@ -16,14 +16,14 @@ from typing import Any
 
 import orjson
 
-from bulkdel.checkpoint.under_way import is_locked, writer_words
+from bulkdel.checkpoint.takeover import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.ranges import positions_in
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import RowSet
 from bulkdel.core.summary import Ending, exit_code, name_of, named_counts, status_of
 from bulkdel.core.target_state import TargetState
@@ -167,7 +167,7 @@ def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopen
     return replace(reopened, job=job), parameters, target
 
 
-def _name_the_run(progress: Progress) -> None:
+def _name_the_run(progress: RunState) -> None:
     """Name the run in each JSON object from now on."""
     header = progress.header
     known = {"run_id": header.run_id, "job": header.pinned["job"], "pool": header.pinned["pool"]}
@@ -222,7 +222,7 @@ def _look_up(session: VerifySession, signals: Signals, notices: Notices, setting
 
 
 def _print_summary(
-    progress: Progress, counts: Counts, summary: Mapping[str, Any], state: TargetState, *, as_json: bool
+    progress: RunState, counts: Counts, summary: Mapping[str, Any], state: TargetState, *, as_json: bool
 ) -> None:
     say_values("verification.ended", summary)
     if as_json:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.checkpoint.under_way import holder
+from bulkdel.checkpoint.takeover import holder
 from bulkdel.commands.results import UNREAD
 from bulkdel.commands.status import print_status
 from bulkdel.core.summary import count_lines

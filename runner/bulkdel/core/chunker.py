@@ -17,7 +17,7 @@ from bulkdel.core.account_match import Doubt
 from bulkdel.core.id_type import IdSet, IdType, surely_apart
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import RowSet
 
 InCommon = Callable[[Record], object]
@@ -26,7 +26,7 @@ InCommon = Callable[[Record], object]
 
 def chunks_of(
     batches: Iterable[Rows],
-    progress: Progress,
+    progress: RunState,
     chunk_size: int,
     protected: IdSet,
     limit: int | None = None,

@@ -35,7 +35,7 @@ from bulkdel.core.skipped_rows import PositionSet, RowSet, SkippedRows
 
 
 @dataclass(slots=True)
-class Progress:
+class RunState:
     """The state that a log describes. Memory grows with its gaps, not with its length.
 
     Raises Unreadable when `skipped` are not as many rows as the header counts.
@@ -210,10 +210,10 @@ class Progress:
                 self._change(entry)
             case Annotation():
                 self.annotations, self.under_way = (*self.annotations, entry), None
-            case _:  # the header is read before there is a Progress
+            case _:  # the header is read before there is a RunState
                 raise Unreadable("a second header, or an entry that no run writes")
 
-    def take(self, entry: Entry, shard: Progress) -> bool:
+    def take(self, entry: Entry, shard: RunState) -> bool:
         """Fold in an entry of the log of a shard: here what a session says about rows, and in `shard` all the rest.
 
         Returns whether it was about rows. Raises Unreadable as `apply`, and for rows of another shard.
@@ -229,7 +229,7 @@ class Progress:
         self.apply(entry)
         return True
 
-    def join(self, shard: Progress) -> None:
+    def join(self, shard: RunState) -> None:
         """Take in the backups of a shard, whose entries are taken in already."""
         self.backups = (*self.backups, *shard.backups)
 

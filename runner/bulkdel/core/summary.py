@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
 from bulkdel.core.result_row import PROTECTED
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 
 Status = Literal["complete", "incomplete", "stopped", "halted", "interrupted"]
 
@@ -71,7 +71,7 @@ def exit_code(ending: Ending, *, complete: bool, refused: int) -> int:
     return EXIT_STOPPED if ending.planned else EXIT_REMAINING
 
 
-def state_of(progress: Progress) -> str:
+def state_of(progress: RunState) -> str:
     """The state of a run that is not under way: complete, killed, not begun, or the status of its last session."""
     if progress.complete:
         return "complete"
@@ -80,23 +80,23 @@ def state_of(progress: Progress) -> str:
     return str(progress.stop.facts.get("status", "incomplete"))
 
 
-def counts_of(progress: Progress) -> dict[str, int]:
+def counts_of(progress: RunState) -> dict[str, int]:
     """Rows by outcome, with the word for scripts; they add up to the rows."""
     return {key_of(progress, kind): count for kind, count in _counts(progress).items()}
 
 
-def named_counts(progress: Progress) -> dict[str, int]:
+def named_counts(progress: RunState) -> dict[str, int]:
     """The same with the word for people."""
     return {name_of(progress, kind): count for kind, count in _counts(progress).items()}
 
 
-def _counts(progress: Progress) -> dict[str, int]:
+def _counts(progress: RunState) -> dict[str, int]:
     counts = progress.counts
     kinds = [kind for kind in COUNTED if kind not in JOBS_OWN or kind in progress.header.names or counts[kind]]
     return {**{kind: counts[kind] for kind in kinds}, REMAINING: progress.remaining}
 
 
-def count_lines(progress: Progress) -> list[str]:
+def count_lines(progress: RunState) -> list[str]:
     """The counts, one a line, each with its reasons below it. Zeros are left out, but for the first and the last."""
     counts = _counts(progress)
     lines: list[tuple[str, int]] = []
@@ -111,18 +111,18 @@ def count_lines(progress: Progress) -> list[str]:
     return [f"  {name:<{width}} {count:>13,}" for name, count in lines]
 
 
-def name_of(progress: Progress, kind: str) -> str:
+def name_of(progress: RunState, kind: str) -> str:
     """What people call an outcome of the job of this log."""
     return progress.header.names.get(kind, kind)
 
 
-def key_of(progress: Progress, kind: str) -> str:
+def key_of(progress: RunState, kind: str) -> str:
     """What scripts call it."""
     return progress.header.keys.get(kind) or name_of(progress, kind)
 
 
 def summary_of(
-    progress: Progress,
+    progress: RunState,
     status: str,
     figures: Mapping[str, Any],
     *,

@@ -11,7 +11,7 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import FINDINGS, Entry, Finding, Found, Session, Unreadable, VerifyHeader
 from bulkdel.core.mac import found_mac_holds, found_with_mac
 from bulkdel.core.ranges import size_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
 
@@ -150,7 +150,7 @@ class Counts:
     rows: int
 
     @classmethod
-    def of(cls, progress: Progress, findings: Findings, sample: int | None) -> Counts:
+    def of(cls, progress: RunState, findings: Findings, sample: int | None) -> Counts:
         """Count. sample: how many are looked up at most; None for all."""
         claimed = sum(progress.counts[kind] for kind in CLAIMED)
         checked = claimed if sample is None else min(sample, claimed)

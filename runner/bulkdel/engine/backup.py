@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bulkdel.checkpoint.group_commit import GroupCommit
+from bulkdel.checkpoint.commit_queue import CommitQueue
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.nesting import is_deep_record
 from bulkdel.durable import DISK, Disk, check_place
@@ -54,7 +54,7 @@ BATCH_BYTES = 8 << 20
 """Bytes of the lines that are packed and written together, at most: the memory of a batch."""
 
 
-class Backup(GroupCommit[bytes, Saved]):
+class Backup(CommitQueue[bytes, Saved]):
     """A backup open for appending. `save` belongs to one event loop. saved: its durable part."""
 
     def __init__(

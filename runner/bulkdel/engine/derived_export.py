@@ -19,7 +19,7 @@ from typing import Any
 from bulkdel.core.id_parser import IdCheck
 from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.log_entries import Saved
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import Copy, is_backup
 from bulkdel.engine.temporary_database import temporary_database
@@ -150,7 +150,7 @@ class CopyIndex:
 
 
 def backups_of(
-    progress: Progress, run: Path, given: Sequence[Path], on_missing: Callable[[str], None], *, beyond: bool = True
+    progress: RunState, run: Path, given: Sequence[Path], on_missing: Callable[[str], None], *, beyond: bool = True
 ) -> list[tuple[Path, Saved]]:
     """Find the backups of a run, in the order in which it began them, each with its durable part.
 

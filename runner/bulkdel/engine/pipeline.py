@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from itertools import takewhile
 
-from bulkdel.core.chunk_state import LookUp
+from bulkdel.core.chunk_decisions import LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.record import Chunk
-from bulkdel.engine.creation import chunk_in_hand
-from bulkdel.engine.parts import Parts, doubts_wait_s, wait_for_doubts, write_held
+from bulkdel.engine.creation_steps import chunk_in_hand
+from bulkdel.engine.session_context import Parts, doubts_wait_s, wait_for_doubts, write_held
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import WorkerStatus
@@ -45,7 +45,7 @@ async def settle_export(plan: RunPlan, parts: Parts, workers: Workers, left: Cal
 
 
 async def settle_chunk(parts: Parts, records: Chunk, worker: WorkerStatus) -> None:
-    """Give every record of a chunk its outcome. core/chunk_state.py decides what follows from a response."""
+    """Give every record of a chunk its outcome. core/chunk_decisions.py decides what follows from a response."""
     chunk = chunk_in_hand(records, worker, parts)
     await parts.lookup.control.prove(worker)  # if no sample was looked up: all wait for one control
     try:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bulkdel.core.log_entries import Change, Changed, ChangedBy
-from bulkdel.engine.progress import LEVELS, LIMITS, QUEUE_MAX, Event, Level, Snapshot, Speed, limited_by
+from bulkdel.engine.snapshot import LEVELS, LIMITS, QUEUE_MAX, Event, Level, Snapshot, Speed, limited_by
 from bulkdel.format import shown, span
 from bulkdel.log_words import with_origin
 from bulkdel.output import LogFormat, stderr_log

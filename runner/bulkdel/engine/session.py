@@ -22,17 +22,17 @@ from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
 from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.control import Changes, SessionControl
-from bulkdel.engine.creations import Creations
+from bulkdel.engine.creation_context import Creations
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.memberships import MembershipsCopy
-from bulkdel.engine.parts import Parts, Tally
 from bulkdel.engine.pipeline import settle_export
-from bulkdel.engine.progress import Event, Snapshot
+from bulkdel.engine.session_context import Parts, Tally
 from bulkdel.engine.session_entries import ending_of, stop_facts
+from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.throttled import ThrottledNotes
 from bulkdel.engine.workers import Drain, Stop, Workers
@@ -62,7 +62,7 @@ class SessionResult:
     unrecorded: Mapping[str, int]
     kept: int
     unproven: int
-    progress: Progress
+    progress: RunState
     log_sha256: str
 
 

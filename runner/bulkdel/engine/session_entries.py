@@ -17,7 +17,7 @@ from typing import Any
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header, stamp
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Stop
@@ -132,7 +132,7 @@ def ending_of(
 
 
 def stop_facts(
-    plan: RunPlan, progress: Progress, ending: Ending, *, until: datetime | None, now: datetime, blind: bool
+    plan: RunPlan, progress: RunState, ending: Ending, *, until: datetime | None, now: datetime, blind: bool
 ) -> dict[str, Any]:
     """The facts of the stop entry, without the figures. until: when it had to stop. blind: see docs/log-format.md."""
     lost = plan.arguments.not_restorable

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.adaptive_rate import Slowed
-from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.snapshot import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus

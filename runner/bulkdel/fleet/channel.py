@@ -17,8 +17,8 @@ from typing import Any, Literal, Self
 import orjson
 
 from bulkdel.core.summary import Ending
-from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.session import SessionResult
+from bulkdel.engine.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class ChunkEvent:
-    """An event about a chunk, as `engine.progress.Event`."""
+    """An event about a chunk, as `engine.snapshot.Event`."""
 
     level: Literal["debug", "info", "warning"]
     name: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
-from bulkdel.checkpoint.under_way import holder
+from bulkdel.checkpoint.takeover import holder
 from bulkdel.core.summary import state_of, summary_of
 from bulkdel.errors import BulkdelError
 from bulkdel.export import fingerprint, open_export

@@ -19,13 +19,13 @@ from bulkdel.checkpoint.reader import RUN, reading
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_header
 from bulkdel.core.skipped_rows import SkippedRows
-from bulkdel.engine.progress import Event
 from bulkdel.engine.session import SendingSession
 from bulkdel.engine.session_entries import start_facts
 from bulkdel.engine.signals import SteadyLoop
+from bulkdel.engine.snapshot import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.watches import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
@@ -303,7 +303,7 @@ def _read_run(place: LogPlace) -> tuple[Header, SkippedRows]:
         return progress.header, progress.skipped
 
 
-def _check_same(progress: Progress, header: Header, skipped: SkippedRows, path: Path) -> None:
+def _check_same(progress: RunState, header: Header, skipped: SkippedRows, path: Path) -> None:
     """Raise NotAcceptable unless the log begins as the log of the run says. A session may have excluded more rows."""
     same = replace(progress.header, skipped_sha256=None) == header
     if not (same and progress.skipped.covers(skipped)):

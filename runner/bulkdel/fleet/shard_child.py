@@ -13,7 +13,7 @@ from bulkdel.core.address import holds_secret
 from bulkdel.core.halt_limits import number_or_share, refused_words, too_many_refused
 from bulkdel.core.option import file_variable_of, variable_of
 from bulkdel.core.summary import Ending
-from bulkdel.engine.progress import Event
+from bulkdel.engine.snapshot import Event
 from bulkdel.engine.watches import ended_before
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
@@ -21,7 +21,7 @@ from bulkdel.fleet.channel import ChunkEvent, Failed, Figures, Order, ShardEnded
 from bulkdel.fleet.placing import Environment, Exited, Placed, Work
 from bulkdel.fleet.shard_control import ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
-from bulkdel.fleet.shard_states import ShardState, ShardStates
+from bulkdel.fleet.shard_totals import ShardState, ShardStates
 from bulkdel.fleet.supervisor import Supervisor
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import say

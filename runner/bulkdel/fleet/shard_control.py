@@ -7,7 +7,7 @@ import asyncio
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.fleet.channel import Wanted, line_of
 from bulkdel.fleet.rate_keeper import RateKeeper
-from bulkdel.fleet.shard_states import ShardStates
+from bulkdel.fleet.shard_totals import ShardStates
 
 GROUP = "run"
 """The name of the rate group of all shards of the run."""

@@ -6,12 +6,12 @@ import threading
 import time
 
 from bulkdel.checkpoint.reader import begins_as, is_fresh, read_log
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_header, shard_numbers
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import Drained, NotAcceptable
 from bulkdel.fleet.channel import Figures
-from bulkdel.fleet.shard_states import ShardState, ShardStates
+from bulkdel.fleet.shard_totals import ShardState, ShardStates
 from bulkdel.place.log_place import LogPlace
 
 FREE_S = 15.0
@@ -26,7 +26,7 @@ class ShardLogs:
     place, progress: of the log of the run.
     """
 
-    def __init__(self, place: LogPlace, progress: Progress) -> None:
+    def __init__(self, place: LogPlace, progress: RunState) -> None:
         self._progress = progress
         self._logs = {number: place.shard(number) for number in shard_numbers(progress.header)}
 

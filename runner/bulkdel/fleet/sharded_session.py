@@ -21,13 +21,13 @@ from bulkdel.checkpoint.reader import SoundLog, read_log, read_shards, sha256_of
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import LimitPortions
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import Changes, SessionControl
-from bulkdel.engine.progress import Event, Snapshot
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult, begin_drain
 from bulkdel.engine.session_entries import ending_of, stop_facts
+from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
 from bulkdel.engine.watches import ended_before, watching
@@ -40,7 +40,7 @@ from bulkdel.fleet.rate_keeper import keeping_rate
 from bulkdel.fleet.shard_child import ShardChild, ShardWork
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
-from bulkdel.fleet.shard_states import ShardState, ShardStates, added
+from bulkdel.fleet.shard_totals import ShardState, ShardStates, added
 from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.format import until_words
 from bulkdel.http.client import throttled_words
@@ -245,7 +245,7 @@ class ShardedSession:
         if self._log.failure is None:
             with suppress(NotAcceptable):
                 return await asyncio.to_thread(read_log, self._place, partly=True)
-        of_shards = Progress(progress.header, skipped=progress.skipped)
+        of_shards = RunState(progress.header, skipped=progress.skipped)
         return await asyncio.to_thread(read_shards, self._place, of_shards)
 
     async def _end(self, began: float) -> SessionResult:

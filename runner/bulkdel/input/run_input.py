@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from bulkdel.core.input_index import FRAME_LINE_MAX, Index
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import Header, InputPins
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.format import shown
 from bulkdel.input.frames import Input, InputWriter
@@ -119,7 +119,7 @@ def _index_of(place: LogPlace, header: Header) -> Index:
     return index
 
 
-def is_forgotten(place: LogPlace, progress: Progress) -> bool:
+def is_forgotten(place: LogPlace, progress: RunState) -> bool:
     """Whether `bulkdel forget` has removed the rows of the run with this log."""
     at = place.at(PinnedFile(INPUT, progress.header.input.index))
     return at.name in progress.forgotten and not os.path.lexists(at)

@@ -12,7 +12,7 @@ from bulkdel.core.latency import BOUNDS_S
 from bulkdel.core.log_entries import Changed, stamp
 from bulkdel.core.outcome import KINDS
 from bulkdel.core.summary import key_of
-from bulkdel.engine.progress import Snapshot, Speed, limited_by
+from bulkdel.engine.snapshot import Snapshot, Speed, limited_by
 from bulkdel.format import printable
 from bulkdel.library import Run, Summary
 from bulkdel.live.status_lines import BOUNDS

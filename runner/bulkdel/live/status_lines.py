@@ -12,7 +12,7 @@ from typing import Any
 from bulkdel.command_line import CommandLine
 from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import BY_HAND, OPTION
-from bulkdel.engine.progress import LIMITS
+from bulkdel.engine.snapshot import LIMITS
 from bulkdel.format import counted, shown, span, until_words
 from bulkdel.log_words import SOURCES
 from bulkdel.options import CONFIRMING

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from bulkdel.command_line import CommandLine
 from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
-from bulkdel.engine.progress import LIMITS, Snapshot
+from bulkdel.engine.snapshot import LIMITS, Snapshot
 from bulkdel.errors import BulkdelError, FileFailed, UsageError
 from bulkdel.format import until_words
 from bulkdel.http.shared_rate import ADDRESS

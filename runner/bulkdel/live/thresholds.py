@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bulkdel.core.halt_limits import number_or_share, sample_suffices, too_many_refused
-from bulkdel.engine.progress import Snapshot
+from bulkdel.engine.snapshot import Snapshot
 from bulkdel.format import span
 from bulkdel.safety.run_plan import RunPlan
 

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 from bulkdel.core.retry import backoff_s
-from bulkdel.engine.progress import Snapshot
 from bulkdel.engine.signals import Signals
+from bulkdel.engine.snapshot import Snapshot
 from bulkdel.engine.threads import in_thread
 from bulkdel.notify.message import Notice, Outage, What
 from bulkdel.notify.senders import Attempted, Sender

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import BulkdelError
 from bulkdel.export import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export
 from bulkdel.export.converting import all_columns, as_csv, table_of
@@ -36,7 +36,7 @@ ROWS_AT_ONCE = 1_000
 _WORDS = re.compile(r"[\s,;\"']+")
 
 
-def compare(run: Path, progress: Progress, check: TextCheck) -> bool:
+def compare(run: Path, progress: RunState, check: TextCheck) -> bool:
     """Compare every value of the export of this run. Returns whether all were compared.
 
     run: its place. The export is where the log says, or in the home of the run. It may not be there, or have changed.
@@ -62,7 +62,7 @@ def compare(run: Path, progress: Progress, check: TextCheck) -> bool:
         return False
 
 
-def _rows(run: Path, progress: Progress, export: str, way: tuple[ReadOptions, Dialect], stack: ExitStack) -> Input:
+def _rows(run: Path, progress: RunState, export: str, way: tuple[ReadOptions, Dialect], stack: ExitStack) -> Input:
     """The rows of the run; where `forget` has removed them, as they are read anew."""
     place = log_place(run)
     try:

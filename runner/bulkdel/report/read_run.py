@@ -11,10 +11,10 @@ from pathlib import Path
 
 from bulkdel.checkpoint.audit import Audit, audit
 from bulkdel.checkpoint.reader import RUN, reading
-from bulkdel.checkpoint.under_way import holder
+from bulkdel.checkpoint.takeover import holder
 from bulkdel.core.log_entries import MADE, Change, Changed, Entry, Outcome, Session, Throttled
 from bulkdel.core.ranges import size_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.target_state import GONE, TargetState
 from bulkdel.core.verification import Findings
 from bulkdel.errors import NotAcceptable, UsageError
@@ -40,7 +40,7 @@ Key = tuple[str, str | None, int | str | None, tuple[tuple[str, int], ...]]
 
 @dataclass(slots=True)
 class Gathered:
-    """Sums over the entries of a log, beside its `Progress`.
+    """Sums over the entries of a log, beside its `RunState`.
 
     refusals: rows by outcome, reason, code and the numbers of its detail. made: whether an entry has the id of an
     account that was created.
@@ -100,7 +100,7 @@ class ReadRun:
 
     path: Path
     audit: Audit
-    progress: Progress
+    progress: RunState
     gathered: Gathered
     pid: int | None
     findings: Findings | None

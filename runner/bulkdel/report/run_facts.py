@@ -20,7 +20,7 @@ from bulkdel.core.guards import ACTIVE_SINCE, Guards
 from bulkdel.core.log_entries import Annotation, Changed
 from bulkdel.core.option import option_of
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.sign_ins import DAY_S
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, name_of, state_of
 from bulkdel.core.verification import Counts
@@ -198,7 +198,7 @@ def _state(run: ReadRun) -> State:
     return State(state) if state in set(State) else State.INCOMPLETE
 
 
-def _back(progress: Progress) -> str:
+def _back(progress: RunState) -> str:
     """What restores have brought back, as a sentence after another one."""
     return f" Restored since: {back_words(progress)}." if progress.back else ""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bulkdel.core.address import address_of
 from bulkdel.core.log_entries import MembershipsSaved, Saved
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
 from bulkdel.place.opening import log_place
@@ -34,7 +34,7 @@ def check_own_backup(opened: OpenedRun) -> None:
     check_backup(opened.arguments, opened.log, proven=opened.proven)
 
 
-def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool = False) -> Saved | None:
+def check_backup(arguments: RunArguments, log: RunState | None, *, proven: bool = False) -> Saved | None:
     """Return the part of the backup that is known to be durable; None for a new file.
 
     A run with a backup needs it in every session: otherwise the backup would have unnoticed gaps. proven: whether this
@@ -63,7 +63,7 @@ def check_backup(arguments: RunArguments, log: Progress | None, *, proven: bool 
     return durable
 
 
-def durable_backup(arguments: RunArguments, log: Progress | None) -> Saved | None:
+def durable_backup(arguments: RunArguments, log: RunState | None) -> Saved | None:
     """The part of the backup that is known to be durable; None for a new file, and without a backup."""
     backup, known = arguments.backup, log.backup if log else None
     if backup is None or known is None:

@@ -11,7 +11,7 @@ from typing import Any
 from bulkdel.command_line import CommandLine
 from bulkdel.core.account_match import REUSE_AFTER_S, Instant, known_age_s
 from bulkdel.core.log_entries import stamp
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
@@ -219,7 +219,7 @@ def _limit_lifted(before: int | None, limit: int | None, remaining: int) -> str 
     return "--limit was left out" if limit is None else "--limit covers all ids that remain"
 
 
-def _confirmed_long_ago(plan: RunPlan, log: Progress, now: float) -> str | None:
+def _confirmed_long_ago(plan: RunPlan, log: RunState, now: float) -> str | None:
     """The reason to confirm ids again that may have been given to other accounts since; None without one."""
     ahead_s = None if plan.server.moment is None else plan.server.moment.ahead_s
     moment, instant = Instant(log.confirmed_at, log.confirmed_ahead_s), Instant(stamp(now), ahead_s)

@@ -19,7 +19,7 @@ from bulkdel.core.excluded_rows import excluded_in
 from bulkdel.core.halt_limits import SAMPLE_SIZE
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.input_rows import Rows
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import Drained, NotAcceptable
 from bulkdel.export import (
@@ -162,7 +162,7 @@ class ExportReading:
             invalid=invalid,
         )
 
-    def of_log(self, log: Progress, how: Reading) -> CheckedExport:
+    def of_log(self, log: RunState, how: Reading) -> CheckedExport:
         """Compare the export with the log. how: which rows are read."""
         known = self._known(log, self._rows_of(log, how), how)
         if how is Reading.ANEW:
@@ -172,7 +172,7 @@ class ExportReading:
         duplicates = log.skipped.by_reason["duplicate"]
         return known if how is Reading.LOGGED else excluding(known, self._read.ids, duplicates, self._reading)
 
-    def _rows_of(self, log: Progress, how: Reading) -> Input | None:
+    def _rows_of(self, log: RunState, how: Reading) -> Input | None:
         """The rows of the run, as far as they are read; None where none is. Raises NotAcceptable."""
         place = log_place(self._arguments.run, Terms(patience_s=self._arguments.settings.patience))
         forgotten, fills = is_forgotten(place, log), self._target is None  # the sandbox is filled from all rows
@@ -187,7 +187,7 @@ class ExportReading:
         first = 0 if fills or how is not Reading.LOGGED else log.begin
         return open_input(place, log.header, self._stack, first)
 
-    def _known(self, log: Progress, rows: Input | None, how: Reading) -> CheckedExport:
+    def _known(self, log: RunState, rows: Input | None, how: Reading) -> CheckedExport:
         """The export as the log has it. It need not be there any more."""
         export, pinned = self._arguments.export, log.header.pinned
         address, logged = address_of(export), log.header.export_object.get("address")
@@ -210,7 +210,7 @@ class ExportReading:
             gone=gone,
         )
 
-    def _as_named(self, known: CheckedExport, log: Progress) -> CheckedExport:
+    def _as_named(self, known: CheckedExport, log: RunState) -> CheckedExport:
         """The export that the command names, to be compared with that of the run."""
         file, source = self._open_file()
         if table_of(file, self._options, self._reading.fetched) is None:
@@ -222,7 +222,7 @@ class ExportReading:
             known = replace(known, fingerprint=fingerprint(file, self._reading.read))
         return known
 
-    def _compared(self, known: CheckedExport, log: Progress) -> CheckedExport:
+    def _compared(self, known: CheckedExport, log: RunState) -> CheckedExport:
         """Read every row of the export, because the log may be forged. Raises NotAcceptable for other rows."""
         opened, again = self._open(sheet=known.dialect.sheet), self._new_input(Spool.unnamed(self._folder))
         export = self._checked(opened, self._preflight(opened, again, None))

@@ -23,7 +23,7 @@ from bulkdel.command_line import (
     next_command,
 )
 from bulkdel.core.option import option_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, located, shown
 from bulkdel.options import OPTIONS
@@ -39,7 +39,7 @@ from bulkdel.store_path import in_store
 OTHERWISE = "Give the export and the options of that run, or another place (--run) for a new one."
 
 
-def check_not_handed_over(log: Progress | None, path: Path) -> None:
+def check_not_handed_over(log: RunState | None, path: Path) -> None:
     """Refuse to go on with a run from a log that was handed over: two machines would send its rows.
 
     Raises NotAcceptable.
@@ -80,7 +80,7 @@ def check_no_copy(opened: OpenedRun) -> None:
         )
 
 
-def check_excluded(log: Progress, files: Sequence[ExcludeFile], path: Path) -> bool:
+def check_excluded(log: RunState, files: Sequence[ExcludeFile], path: Path) -> bool:
     """Whether exclude files were added. Raises NotAcceptable when a file of the run is missing or has changed."""
     now, before = {file.key for file in files}, log.excluded
     gone = {sha256: name for sha256, name in before.items() if sha256 not in now}
@@ -117,7 +117,7 @@ def check_pinned(plan: RunPlan) -> None:
     refuse_differences(before, now, arguments.run, leave_out={"pool"}, otherwise=otherwise)
 
 
-def _anew(plan: RunPlan, log: Progress) -> str:
+def _anew(plan: RunPlan, log: RunState) -> str:
     """What to do about a run that differs from that of the log. Without any outcome it may be begun anew.
 
     But not where a row in doubt may be gone, and another account may have its id by now. With any other row in doubt

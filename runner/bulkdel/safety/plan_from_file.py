@@ -15,7 +15,7 @@ from bulkdel.command_line import CommandLine, flags_of
 from bulkdel.core.address import address_of, holds_secret
 from bulkdel.core.option import foreign, option_of
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, values_of
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine, without_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown, steers
@@ -142,7 +142,7 @@ def this_user(claimed: str | None) -> dict[str, str | None]:
     return {"user": person.user, "machine": person.machine, "as": claimed}
 
 
-def is_recorded(progress: Progress | None, plan: PlanFile) -> bool:
+def is_recorded(progress: RunState | None, plan: PlanFile) -> bool:
     """Whether the log of the run has this plan as its confirmation, so that the run has begun by it."""
     if progress is None:
         return False

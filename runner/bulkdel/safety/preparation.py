@@ -19,7 +19,7 @@ from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.guards import NO_GUARDS
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import stamp
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import Halted
 from bulkdel.export import ReadOptions
 from bulkdel.export.refusal import ExportRefused
@@ -77,7 +77,7 @@ def find_target(arguments: RunArguments) -> Target | None:
 def prepare(
     arguments: RunArguments,
     target: Target | None,
-    log: Progress | None,
+    log: RunState | None,
     stack: ExitStack,
     reading: ReadingProgress,
     *,
@@ -136,7 +136,7 @@ def prepare(
     return plan
 
 
-def _opened(arguments: RunArguments, target: Target | None, log: Progress | None, now: datetime) -> OpenedRun:
+def _opened(arguments: RunArguments, target: Target | None, log: RunState | None, now: datetime) -> OpenedRun:
     """What is known before anything is read. An age of --spare becomes a date: that of the log, if there is one."""
     settings = arguments.settings.with_instants(now, NO_GUARDS if log is None else log.guards)
     arguments = replace(arguments, settings=settings, config=with_logged(arguments.config, log))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.http.transport import host_in
@@ -121,7 +121,7 @@ def _host(listed: str) -> tuple[str, int | None]:
     return found.name, found.named_port
 
 
-def with_logged(config: Mapping[str, Any], log: Progress | None) -> Mapping[str, Any]:
+def with_logged(config: Mapping[str, Any], log: RunState | None) -> Mapping[str, Any]:
     """The tables of the config with the [protect] of the last session: what guarded a run guards it to its end.
 
     The stricter of two values holds. So a log that another person has written can only add guards.

@@ -24,7 +24,7 @@ from bulkdel.core.log_entries import Saved
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.outcome import OutcomeWords
 from bulkdel.core.record import Record
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import cuts_of
 from bulkdel.core.sign_ins import sign_ins_by_age
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
@@ -197,7 +197,7 @@ class OpenedRun:
     arguments: RunArguments
     target: Target | None
     id_type: IdType
-    log: Progress | None
+    log: RunState | None
     now: datetime
     own_key: bytes | None
 
@@ -370,7 +370,7 @@ class RunPlan:
     id_type: IdType
     target: Target
     export: CheckedExport
-    progress: Progress | None
+    progress: RunState | None
     excluded: Sequence[ExcludeFile]
     protected: IdSet
     chunk_size: int

@@ -14,7 +14,7 @@ from bulkdel.core.account_match import lag_is_over
 from bulkdel.core.halt_limits import sample_suffices
 from bulkdel.core.id_type import IdType
 from bulkdel.core.look_up_lag import LAG_MAX_S
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import BulkdelError, Halted, NotAcceptable, UsageError
 from bulkdel.format import counted, shown_host, span
 from bulkdel.http.transport import host_in
@@ -67,7 +67,7 @@ def same_host(one: str, other: str) -> bool:
     return False
 
 
-def check_credentials(target: Target | None, log: Progress | None) -> None:
+def check_credentials(target: Target | None, log: RunState | None) -> None:
     """Refuse, before the export is read, a run that could not sign in. Raises UsageError."""
     if target is not None and target.key is None and not (log is not None and log.complete):
         raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}, or practise with --sandbox")

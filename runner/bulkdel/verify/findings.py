@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bulkdel.checkpoint.reader import LogKind, is_fresh, reading
 from bulkdel.core.log_entries import VerifyHeader
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.core.verification import Findings
 from bulkdel.errors import NotAcceptable
@@ -43,7 +43,7 @@ def next_findings_path(path: Path) -> Path:
     return (path.parent if path.name.isdecimal() else path) / str(number)
 
 
-def read_findings(run: Path, progress: Progress, key: bytes | None = None) -> tuple[Findings | None, bool]:
+def read_findings(run: Path, progress: RunState, key: bytes | None = None) -> tuple[Findings | None, bool]:
     """The verification of this run, None when there is none; and whether it could be read. key: of this user."""
     path = findings_path(run)
     if not has_findings(path):

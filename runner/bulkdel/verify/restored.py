@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bulkdel.checkpoint.reader import RUN, reading
 from bulkdel.core.log_entries import MADE, Outcome
 from bulkdel.core.mac import mac_holds
-from bulkdel.core.run_state import Progress
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotAcceptable
 from bulkdel.job import Account, Job, LookUps, NoLookUps, Target, load_job
 from bulkdel.place.opening import log_place
@@ -30,7 +30,7 @@ class Restored(NamedTuple):
     key: bytes | None = None
 
     @classmethod
-    def of(cls, run: Path, progress: Progress, job: Job, target: Target, key: bytes | None) -> Restored:
+    def of(cls, run: Path, progress: RunState, job: Job, target: Target, key: bytes | None) -> Restored:
         """The restores that the log of the run notes."""
         if not progress.back or job.undo is None:
             return cls()

@@ -21,9 +21,9 @@ from bulkdel.core.log_entries import Outcome, Released, stamp
 from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.outcome import Settled
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.creations import Creations
+from bulkdel.engine.creation_context import Creations
 from bulkdel.engine.gate import Gate, OpenGate
-from bulkdel.engine.progress import Event
+from bulkdel.engine.snapshot import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import Halted

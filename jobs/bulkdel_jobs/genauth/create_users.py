@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from bulkdel.core.created_account import Keys
+from bulkdel.core.creation_match import Keys
 from bulkdel.core.decision import Decision, NextStep, Request, Response
 from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.outcome import Reduction

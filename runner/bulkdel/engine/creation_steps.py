@@ -1,7 +1,7 @@
-"""The steps of a worker with one chunk of accounts that are created: what differs from `engine.chunk`.
+"""The steps of a worker with one chunk of accounts that are created: what differs from `engine.chunk_steps`.
 
-A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_state` decides what follows from a
-response or a look-up. `core.created_account.creation` judges the accounts that a look-up finds.
+A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_decisions` decides what follows from
+a response or a look-up. `core.creation_match.creation` judges the accounts that a look-up finds.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bulkdel.core.account_match import Instant, Presence, lag_is_over
-from bulkdel.core.chunk_state import Found, LookUp, LookUpReason, Send
-from bulkdel.core.created_account import Created, Keys, creation
-from bulkdel.core.creation_state import CreationState
+from bulkdel.core.chunk_decisions import Found, LookUp, LookUpReason, Send
+from bulkdel.core.creation_decisions import CreationState
+from bulkdel.core.creation_match import Created, Keys, creation
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.log_entries import MADE
 from bulkdel.core.look_up_lag import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor, RecordRedactor
-from bulkdel.engine.chunk import ChunkInHand
-from bulkdel.engine.creations import Creations
-from bulkdel.engine.parts import Parts
+from bulkdel.engine.chunk_steps import ChunkInHand
+from bulkdel.engine.creation_context import Creations
+from bulkdel.engine.session_context import Parts
 from bulkdel.http.account_reader import STRANGER
 from bulkdel.http.client import WorkerStatus
 from bulkdel.job import Account, ByKeys

@@ -1,7 +1,7 @@
 """The steps of a worker with one chunk: look up, prepare, write the intent, send, write the outcomes.
 
-`pipeline.settle_chunk` calls them in this order. `core.chunk_state` decides what follows from a response, `http.client`
-when a request may leave. `checkpoint` makes intents and outcomes durable.
+`pipeline.settle_chunk` calls them in this order. `core.chunk_decisions` decides what follows from a response, and
+`http.client` when a request may leave. `checkpoint` makes intents and outcomes durable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from bulkdel.core.absence import IN_PATH, ODD_IN_PATH, odd_in_path
 from bulkdel.core.account_match import Instant, Presence, Sampled, lag_is_over, lag_left_s, presences
-from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
+from bulkdel.core.chunk_decisions import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
@@ -24,8 +24,8 @@ from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import RETRY_MAX_S
 from bulkdel.engine.backup import Backup, line_of
-from bulkdel.engine.parts import Parts, counts_of, write_settled
-from bulkdel.engine.progress import Event
+from bulkdel.engine.session_context import Parts, counts_of, write_settled
+from bulkdel.engine.snapshot import Event
 from bulkdel.engine.workers import Stop
 from bulkdel.errors import Halted
 from bulkdel.format import counted
@@ -41,7 +41,7 @@ WITHOUT_ROW = "To go on without this row, add --exclude FILE with its id to the 
 class ChunkInHand:
     """One chunk and the worker that settles it.
 
-    Where accounts are created, `engine.creation.CreationInHand` replaces some of its methods.
+    Where accounts are created, `engine.creation_steps.CreationInHand` replaces some of its methods.
     """
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts) -> None:

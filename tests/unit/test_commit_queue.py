@@ -7,16 +7,16 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bulkdel.checkpoint.group_commit import GroupCommit
+from bulkdel.checkpoint.commit_queue import CommitQueue
 from bulkdel.errors import FileFailed
 from tests.mutants import mutant
 from tests.syntax import swap
 
 ROUNDS = 300
-"""Each round is a race of two threads; without the order of `GroupCommit` one of some tens goes wrong."""
+"""Each round is a race of two threads; without the order of `CommitQueue` one of some tens goes wrong."""
 
 
-class Kept(GroupCommit[int, int]):
+class Kept(CommitQueue[int, int]):
     """Keeps what it is told to write. begun: set in the first write, which then waits for `go`."""
 
     def __init__(self) -> None:
@@ -37,12 +37,12 @@ class Kept(GroupCommit[int, int]):
 
 @mutant(
     "what is written while a file is closed is taken in twice",
-    "GroupCommit._end",
+    "CommitQueue._end",
     swap("not self._batches or self._batches[0] is not batch", "not (self._batches and batch)"),
 )
 @mutant(
     "what is left is written twice when a file is closed",
-    "GroupCommit._first",
+    "CommitQueue._first",
     swap("batch.job or self._begun(batch.items)", "self._begun(batch.items)"),
 )
 async def test_each_item_is_written_and_taken_in_once_by_the_event_loop_or_by_close() -> None:

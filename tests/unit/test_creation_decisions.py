@@ -1,4 +1,4 @@
-"""The state machine of a chunk of accounts that are created: every path of the picture in core/creation_state.py."""
+"""The state machine of a chunk of accounts that are created: every path of the picture in its module."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Doubt, Instant, Presence
-from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
-from bulkdel.core.created_account import Created, Keys, creation
-from bulkdel.core.creation_state import CreationState, no_reductions
+from bulkdel.core.chunk_decisions import LookUp, LookUpReason, Send
+from bulkdel.core.creation_decisions import CreationState, no_reductions
+from bulkdel.core.creation_match import Created, Keys, creation
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.held_outcomes import HeldOutcomes

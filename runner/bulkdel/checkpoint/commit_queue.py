@@ -32,7 +32,7 @@ class _Batch(Generic[Item, Written]):
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class GroupCommit(ABC, Generic[Item, Written]):
+class CommitQueue(ABC, Generic[Item, Written]):
     """A file that is written in batches, in the order of `add`. `add` and `flush` belong to one event loop at a time.
 
     A subclass says how a batch is written (`_write`), and the error for people (`_failure_of`).
