@@ -61,11 +61,11 @@ CHANGES = pytest.mark.parametrize("change", [overwritten, cut_off, removed])
 
 @mutant(
     "the rows are read from the export when they are sent",
-    "settle_export",
+    "SendingSession.run",
     swap(
-        "export.rows.rows(progress.begin)",
-        '(__import__("bulkdel.core.input_rows", fromlist=["Rows"]).Rows(at, [line.split(chr(34))[3]], [1]) for at, '
-        'line in enumerate(__import__("pathlib").Path(export.path).open()) if at >= progress.begin)',
+        "plan.export.rows.rows",
+        'lambda begin: (__import__("bulkdel.core.input_rows", fromlist=["Rows"]).Rows(at, [line.split(chr(34))[3]], '
+        '[1]) for at, line in enumerate(__import__("pathlib").Path(plan.export.path).open()) if at >= begin)',
     ),
     case="overwritten",
 )

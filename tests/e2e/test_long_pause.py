@@ -172,7 +172,7 @@ async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path:
 @mutant(
     "the age of an intent is that of the monotonic clock",
     "ChunkInHand._renew_intent",
-    swap("self._age_s(self._enqueued_at)", "self._parts.surroundings.steady() - self._enqueued_at[1]"),
+    swap("self._age_s(self._enqueued_at)", "self._context.surroundings.steady() - self._enqueued_at[1]"),
     case="the monotonic clock stands still",
 )
 @each_pause
@@ -198,7 +198,7 @@ def rows_of(intent: dict[str, Any]) -> Iterator[int]:
 @mutant(
     "an account that was given the id after its look-up is deleted without a copy",
     "ChunkInHand._is_stale",
-    swap("not parts.guards and (parts.backup is None or not parts.id_type.reusable)", "not parts.guards"),
+    swap("not context.guards and (context.backup is None or not context.id_type.reusable)", "not context.guards"),
     case="both clocks",
 )
 @mutant(
@@ -246,13 +246,13 @@ async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(cl
 @mutant(
     "an email was sent first as long ago as the monotonic clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._age_s(self._sent_at)", "self._parts.surroundings.steady() - self._sent_at[1]"),
+    swap("self._age_s(self._sent_at)", "self._context.surroundings.steady() - self._sent_at[1]"),
     case="the monotonic clock stands still",
 )
 @mutant(
     "an email was sent first as long ago as the wall clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._age_s(self._sent_at)", "self._parts.surroundings.wall() - self._sent_at[0]"),
+    swap("self._age_s(self._sent_at)", "self._context.surroundings.wall() - self._sent_at[0]"),
     case="the wall clock is set back",
 )
 @each_pause

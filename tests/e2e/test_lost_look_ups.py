@@ -43,7 +43,7 @@ class Blinding(Forum):
 @mutant(
     "look-ups that have ceased to find accounts are believed",
     "ChunkInHand._find",
-    swap("accounts or parts.lookup.control.lost", "accounts"),
+    swap("accounts or context.lookup.control.lost", "accounts"),
 )
 @pytest.mark.parametrize(
     ("lists", "words"),

@@ -197,8 +197,10 @@ def test_every_membership_is_copied_before_the_first_deletion(
     swap(
         "if plan.copies_memberships:\n"
         "    await self._copy_memberships(workers)\n"
-        "await settle_export(plan, parts, workers, self._left)",
-        "await settle_export(plan, parts, workers, self._left)\n"
+        "if plan.export.rows is not None:\n"
+        "    await settle_export(plan.export.rows.rows, context, workers, self._left)",
+        "if plan.export.rows is not None:\n"
+        "    await settle_export(plan.export.rows.rows, context, workers, self._left)\n"
         "if plan.copies_memberships:\n"
         "    await self._copy_memberships(workers)",
     ),

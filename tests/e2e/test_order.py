@@ -107,7 +107,7 @@ def traced(folder: Path, ids: Sequence[str] = IDS, *options: object) -> Order:
 @mutant(
     "a request leaves before its intent is durable",
     "ChunkInHand.write_intent",
-    swap("await self._parts.log.flush()", "await asyncio.sleep(0)"),
+    swap("await self._context.log.flush()", "await asyncio.sleep(0)"),
     strace=True,
 )
 @mutant(

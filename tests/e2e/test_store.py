@@ -225,7 +225,7 @@ def test_killed_and_taken_over(tmp_path: Path) -> None:
 @mutant(
     "after --take-over the rows in doubt are looked up at once",
     "settle_export",
-    swap("doubts_wait_s(parts) > 0", "doubts_wait_s(parts) < 0"),
+    swap("doubts_wait_s(context) > 0", "doubts_wait_s(context) < 0"),
 )
 @pytest.mark.parametrize("take_over", one_in(2, [False, True]))
 def test_a_stopped_process_sends_nothing_after_it_was_taken_over(take_over: bool, tmp_path: Path) -> None:

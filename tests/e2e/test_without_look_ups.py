@@ -243,7 +243,7 @@ def test_one_id_a_request(bench: Bench) -> None:
 @mutant(
     "an id that a server may misread in a path is sent though nothing shows how the path is read",
     "ChunkInHand._make_state",
-    swap("parts.look_first or bool(self._in_path)", "parts.look_first"),
+    swap("context.look_first or bool(self._in_path)", "context.look_first"),
 )
 def test_without_look_ups_no_id_that_a_path_may_misread_is_sent(bench: Bench) -> None:
     bench.server.things = {"t1", *HOSTILE, "kept"}

@@ -23,7 +23,7 @@ from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.pipeline import settle_chunk
-from bulkdel.engine.session_context import Parts, Tally
+from bulkdel.engine.session_context import SessionContext, Tally
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Drain, Workers
 from bulkdel.errors import Halted
@@ -378,10 +378,11 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         id_type = ID_TYPES["user_id"]
         lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)
         drain = Drain()
-        parts = Parts(
+        context = SessionContext(
             client=world.client,
             lookup=lookup,
             job=DeleteUsers(),
+            chunk_size=50,
             action=DeleteUsersBatch(id_type),
             log=checkpoint,
             id_type=id_type,
@@ -395,9 +396,9 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             backup=None,
             protected=IdSet(id_type),
         )
-        workers = Workers(world.client, checkpoint, drain, parts.surroundings, concurrency=1, drain_s=1)
+        workers = Workers(world.client, checkpoint, drain, context.surroundings, concurrency=1, drain_s=1)
         chunk = Chunk(Records((0, 1), ("a", "b")))
-        await workers.run(iter([chunk]), partial(settle_chunk, parts))
+        await workers.run(iter([chunk]), partial(settle_chunk, context))
         assert drain.stop is not None
         assert "--patience" in drain.stop.why
         await checkpoint.aclose()

@@ -309,7 +309,7 @@ def test_into_an_empty_pool_users_are_created_although_one_is_refused(tmp_path: 
 @mutant(
     "a pool that lists no user is empty although users may have been created",
     "CreationInHand._proven",
-    swap("self._parts.tally.succeeded or self.state.unanswered", "self._parts.tally.succeeded"),
+    swap("self._context.tally.succeeded or self.state.unanswered", "self._context.tally.succeeded"),
     case="accept",
 )
 @pytest.mark.parametrize("clashes", ["accept", "refuse"])
@@ -426,7 +426,7 @@ def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: 
 @mutant(
     "a pool that lists none of the created users counts as empty",
     "CreationInHand._proven",
-    swap("self._parts.tally.succeeded or self.state.unanswered", "self.state.unanswered"),
+    swap("self._context.tally.succeeded or self.state.unanswered", "self.state.unanswered"),
 )
 async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path: Path) -> None:
     """A server that lists no user may be empty. When it still lists none after a creation, the key cannot see users."""

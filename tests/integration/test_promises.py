@@ -46,7 +46,7 @@ def whole_entries(log: Path) -> list[dict[str, Any]]:
 @mutant(
     "intent not awaited",
     "ChunkInHand.write_intent",
-    drop("await self._parts.log.flush()"),
+    drop("await self._context.log.flush()"),
     strace=True,
 )
 def test_no_request_before_its_intent(tmp_path: Path) -> None:

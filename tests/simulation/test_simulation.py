@@ -220,7 +220,7 @@ def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed
 @mutant(
     "a look-up counts as up to date as soon as a session got no response",
     "ChunkInHand._lag_over",
-    swap("lag_is_over(doubt.latest, self._parts.now())", "bool(doubt.latest)"),
+    swap("lag_is_over(doubt.latest, self._context.now())", "bool(doubt.latest)"),
 )
 @mutant(
     "an id is refused although a look-up may lag behind its deletion",

@@ -17,8 +17,8 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.engine.creation_context import GONE_AFTER, Creations
-from bulkdel.engine.creation_steps import CreationInHand, chunk_in_hand
-from bulkdel.engine.session_context import Parts, Tally
+from bulkdel.engine.creation_steps import CreationInHand
+from bulkdel.engine.session_context import SessionContext, Tally
 from bulkdel.http.client import WorkerStatus
 from bulkdel_jobs.genauth.create_users import CREATED_BY_API, CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers
@@ -42,11 +42,10 @@ def creations(deleted_at: Instant | None = None) -> Creations:
 
 
 def in_hand(*users: User, shared: Creations | None = None, now: Callable[[], Instant] = lambda: NOON) -> CreationInHand:
+    shared = shared or creations()
     known = {"tally": Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "now": now}
-    parts = cast("Parts", SimpleNamespace(**known, creations=shared or creations()))
-    found = chunk_in_hand(Chunk(rows(*users)), WorkerStatus(), parts)
-    assert isinstance(found, CreationInHand)
-    return found
+    context = cast("SessionContext", SimpleNamespace(**known, creations=shared))
+    return CreationInHand(Chunk(rows(*users)), WorkerStatus(), context, shared)
 
 
 def accepted(
@@ -191,7 +190,7 @@ def test_records_without_a_key_are_sent_one_by_one() -> None:
 @mutant(
     "a restore believes look-ups that may lag behind the deletion",
     "CreationInHand._make_state",
-    swap("not lag_is_over(deleted_at, self._parts.now())", "lag_is_over(deleted_at, self._parts.now())"),
+    swap("not lag_is_over(deleted_at, self._context.now())", "lag_is_over(deleted_at, self._context.now())"),
     case="600-True",
 )
 @pytest.mark.parametrize(("ago_s", "left"), [(600, True), (601, False)])

@@ -24,7 +24,7 @@ from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import RETRY_MAX_S
 from bulkdel.engine.backup import Backup, line_of
-from bulkdel.engine.session_context import Parts, counts_of, write_settled
+from bulkdel.engine.session_context import SessionContext, counts_of, write_settled
 from bulkdel.engine.snapshot import Event
 from bulkdel.engine.workers import Stop
 from bulkdel.errors import Halted
@@ -44,10 +44,10 @@ class ChunkInHand:
     Where accounts are created, `engine.creation_steps.CreationInHand` replaces some of its methods.
     """
 
-    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts) -> None:
+    def __init__(self, chunk: Chunk, worker: WorkerStatus, context: SessionContext) -> None:
         self._chunk = chunk
         self._worker = worker
-        self._parts = parts
+        self._context = context
         # The positions whose intent is enqueued, by this session or before.
         self._intended = set(chunk.records.positions) if chunk.doubt is not None else set[int]()
         self._sent_at: tuple[float, float] | None = None  # just before the first request: wall and monotonic clock
@@ -78,14 +78,14 @@ class ChunkInHand:
         """What to do now; None when the chunk is done, or must wait for the next run because this one drains."""
         step = self.state.next_step()
         decides = isinstance(step, LookUp) and step.why in DECIDING and not step.again
-        if step is None or (self._parts.drain.stop is not None and not decides):
+        if step is None or (self._context.drain.stop is not None and not decides):
             return None
         self._worker.state = WorkerState.DECIDING if decides else WorkerState.SETTLING
         return step
 
     async def look_up(self, step: LookUp) -> None:
         """Ask which ids exist, and take in the result. A repetition waits first: the look-up before may have lagged."""
-        tally = self._parts.tally
+        tally = self._context.tally
         if step.again and tally.lags_in_vain < LAG_VAIN_MAX:
             await asyncio.sleep(look_again_s(step.again))
         began = self._now_s()
@@ -96,7 +96,7 @@ class ChunkInHand:
                 tally.lags_in_vain = 0
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
-        if self._parts.drain.stop is None or found is not None:
+        if self._context.drain.stop is None or found is not None:
             unproven = self._unproven | self._uncontrolled | self._loose
             misread = (self._unproven & self._in_path) | self._loose
             self.state.looked_up(found, proven=self._proven, unproven=unproven, misread=misread)
@@ -107,24 +107,24 @@ class ChunkInHand:
         Raises Halted, and nothing is sent, for a protected id, for an id without a copy (--backup), and for an id that
         the server may read otherwise than it is sent.
         """
-        parts, ids = self._parts, step.records.ids
+        context, ids = self._context, step.records.ids
         self._redact = self._redactor(ids)
-        await parts.client.auth.ensure()  # after it the owner of the token is known
+        await context.client.auth.ensure()  # after it the owner of the token is known
         # The chunker has left protected ids out already. But a renewed token may name another owner: that halts the
         # run, and the next run excludes that owner.
-        if parts.client.auth.users:
-            parts.tally.own.update(parts.client.auth.users)
-        if parts.lookup.look_ups.misread is not IN_PATH and self._in_path.intersection(ids):
+        if context.client.auth.users:
+            context.tally.own.update(context.client.auth.users)
+        if context.lookup.look_ups.misread is not IN_PATH and self._in_path.intersection(ids):
             raise Halted(
                 f"an id in the path of a request has {ODD_IN_PATH}. The server may read it as another id, and only "
                 "look-ups with the id in their path show whether it does. The job has none, so such an id is not sent"
             )
         if self._protects(ids):
             raise Halted("a protected id was about to be sent; nothing more is sent. Run the same command again")
-        if parts.backup is not None:
-            await self._save_copies(parts.backup, step.records)
+        if context.backup is not None:
+            await self._save_copies(context.backup, step.records)
         # Before the intent: if the job fails here, nothing was sent.
-        return parts.action.calls(self.as_sent(step))
+        return context.action.calls(self.as_sent(step))
 
     async def write_intent(self, step: Send) -> None:
         """Make the intent of the chunk durable, before its first request leaves.
@@ -134,19 +134,19 @@ class ChunkInHand:
         """
         if self._intended.issuperset(step.records.positions) and not self._copied:
             return
-        await self._parts.gate.enter()
+        await self._context.gate.enter()
         self._at_gate = True
         self._enqueue_intent(step.records)
-        await self._parts.log.flush()
+        await self._context.log.flush()
 
     def _enqueue_intent(self, records: Records) -> None:
-        at, ahead_s = self._parts.now()
-        backup = self._parts.backup
+        at, ahead_s = self._context.now()
+        backup = self._context.backup
         self._intended.update(records.positions)  # it is written even if the wait is cancelled
         self._copied = False
         self._intent_at = self._intent_at or Instant(at, ahead_s)
         self._enqueued_at = self._now_s()
-        self._parts.log.enqueue(Intent(at, records.ranges, backup.saved if backup else None, ahead_s))
+        self._context.log.enqueue(Intent(at, records.ranges, backup.saved if backup else None, ahead_s))
 
     def _renew_intent(self, records: Records) -> None:
         """Write another intent for a request that leaves long after the latest one: look-ups may lag behind it.
@@ -158,8 +158,8 @@ class ChunkInHand:
 
     async def send(self, step: Send, requests: Sequence[Request]) -> None:
         """Send the request that is due, after its backoff, and take in the decision on its response."""
-        parts = self._parts
-        client, around, read = parts.client, parts.surroundings, parts.action.read
+        context = self._context
+        client, around, read = context.client, context.surroundings, context.action.read
         if step.attempt > 1:
             await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
 
@@ -184,11 +184,11 @@ class ChunkInHand:
             decision = self.accepted(step, decision)
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
-            parts.tally.uncertain = decision.reason or parts.tally.uncertain
+            context.tally.uncertain = decision.reason or context.tally.uncertain
         if decision.accepted:
-            parts.tally.succeeded = True
+            context.tally.succeeded = True
         elif decision.next_step is NextStep.FORBIDDEN:  # before any success the key is refused, later the ids
-            decision = decision._replace(next_step=NextStep.SPLIT if parts.tally.succeeded else NextStep.HALT)
+            decision = decision._replace(next_step=NextStep.SPLIT if context.tally.succeeded else NextStep.HALT)
         self.state.replied(decision, len(requests))
         self._worker.state = WorkerState.SETTLING
 
@@ -197,12 +197,12 @@ class ChunkInHand:
 
         Some are held back, and with them some of earlier chunks (`core.held_outcomes`).
         """
-        state, parts, tally = self.state, self._parts, self._parts.tally
+        state, context, tally = self.state, self._context, self._context.tally
         self._pass_gate()
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
         self._worker.state = WorkerState.IDLE
-        for sub_chunk in state.left if parts.lookup.look_ups.possible else ():
+        for sub_chunk in state.left if context.lookup.look_ups.possible else ():
             tally.unproven += sum(record.id in self._unproven for record in sub_chunk.records)
             for record in sub_chunk.records:
                 if record.id in self._loose:
@@ -213,34 +213,34 @@ class ChunkInHand:
                     )
         untouched, _ = state.leave()
         entries: list[Entry] = []
-        controlled = parts.lookup.control.proven and not parts.lookup.control.uncontrolled
-        write_settled(parts, parts.held.take(state.settled, controlled=controlled), self.noted)
+        controlled = context.lookup.control.proven and not context.lookup.control.uncontrolled
+        write_settled(context, context.held.take(state.settled, controlled=controlled), self.noted)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
             tally.spared += len(records) if why is not None else 0
             tally.kept += len(records) if why is None and not state.protected else 0
         if released := self._intended.intersection(positions_in(untouched)):
             entries.append(Released(ranges_of(sorted(released))))
-        parts.log.enqueue(*entries)
-        if parts.on_event is not None:
+        context.log.enqueue(*entries)
+        if context.on_event is not None:
             chunk: dict[str, Any] = {"chunk": list(state.chunk.records.ranges), "requests": state.requests}
-            parts.on_event(Event("debug", "chunk.settled", chunk | counts_of(state.settled)))
+            context.on_event(Event("debug", "chunk.settled", chunk | counts_of(state.settled)))
         tally.contradicted += state.contradicted
         if state.contradicted and (doubt := self._chunk.doubt) is not None:
-            tally.lag_s = max(tally.lag_s, lag_left_s(doubt.latest, parts.now()))
-        if parts.held.halt is not None:
-            parts.drain.begin(Stop(parts.held.halt, error=Halted(parts.held.halt)))
+            tally.lag_s = max(tally.lag_s, lag_left_s(doubt.latest, context.now()))
+        if context.held.halt is not None:
+            context.drain.begin(Stop(context.held.halt, error=Halted(context.held.halt)))
 
     def _pass_gate(self) -> None:
         if self._at_gate:
             self._at_gate = False
-            self._parts.gate.leave()
+            self._context.gate.leave()
 
     @property
     def _lag_over(self) -> bool:
         """Whether the latest intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
         doubt = self._chunk.doubt
-        return doubt is not None and lag_is_over(doubt.latest, self._parts.now())
+        return doubt is not None and lag_is_over(doubt.latest, self._context.now())
 
     def _id_may_be_reused(self) -> bool:
         """Whether one of these ids may belong to another account by now.
@@ -248,13 +248,13 @@ class ChunkInHand:
         It may when a request that may have had effect was sent long ago: the server was away since, or this process
         was stopped.
         """
-        if not self._parts.id_type.reusable or not self.state.maybe_freed or self._sent_at is None:
+        if not self._context.id_type.reusable or not self.state.maybe_freed or self._sent_at is None:
             return False
         return self._age_s(self._sent_at) > RETRY_MAX_S
 
     def _now_s(self) -> tuple[float, float]:
         """The time by the wall clock and by the monotonic clock: the first may be set, the second may stand still."""
-        return self._parts.surroundings.wall(), self._parts.surroundings.steady()
+        return self._context.surroundings.wall(), self._context.surroundings.steady()
 
     def _age_s(self, since: tuple[float, float]) -> float:
         """Seconds since then: the larger of the ages by the two clocks."""
@@ -266,8 +266,8 @@ class ChunkInHand:
         The guards compare the account that it has found. The backup has a copy of that account, and the id may belong
         to another account since.
         """
-        parts = self._parts
-        if not parts.guards and (parts.backup is None or not parts.id_type.reusable):
+        context = self._context
+        if not context.guards and (context.backup is None or not context.id_type.reusable):
             return False
         seen = {self._seen_at.get(id_) for id_ in ids}  # ids of one look-up have one time
         return any(at is None or self._age_s(at) > RETRY_MAX_S for at in seen)
@@ -278,7 +278,7 @@ class ChunkInHand:
         if not self.state.requests:
             self._sent_at = None
         if not self.state.renew_look_up():
-            self._parts.tally.uncertain = (
+            self._context.tally.uncertain = (
                 f"look-ups were over {RETRY_MAX_S / 60:.0f} minutes old when their requests could leave, so neither a "
                 "guard nor a backup could rely on them: raise --rate or lower --concurrency"
             )
@@ -287,7 +287,7 @@ class ChunkInHand:
         """Spared records by the guard that spares them; None for an exclude file and for the key's own user."""
         found: dict[Spared | None, list[Record]] = {}
         for record in sorted(records):
-            kept = self._parts.administrator.meets(record.id)
+            kept = self._context.administrator.meets(record.id)
             found.setdefault(Spared.ADMINISTRATOR if kept else self._spared.get(record.id), []).append(record)
         return found
 
@@ -296,16 +296,16 @@ class ChunkInHand:
 
         Raises Halted when its record lacks what a guard compares.
         """
-        parts = self._parts
+        context = self._context
         self._spared.pop(record.id, None)
         if self._protects(account.ids):
-            if parts.administrator.meets_any(account.ids):
+            if context.administrator.meets_any(account.ids):
                 self._spared[record.id] = Spared.ADMINISTRATOR
             return True
-        judged = parts.guards.judge(account.facts)
+        judged = context.guards.judge(account.facts)
         if (guard := judged.missing) is not None:
-            lacking = f"{guard.words} that can be read ({parts.lookup.look_ups.fields.get(guard.fact, guard.fact)})"
-            noun = parts.job.words.noun
+            lacking = f"{guard.words} that can be read ({context.lookup.look_ups.fields.get(guard.fact, guard.fact)})"
+            noun = context.job.words.noun
             raise Halted(
                 f"row {record.position} (counted from 0): the {noun} that a look-up returned has no {lacking}, "
                 f"and {guard.option} needs it. The chunk was not sent. {WITHOUT_ROW}"
@@ -315,7 +315,7 @@ class ChunkInHand:
         return judged.spared is not None
 
     def _protects(self, ids: Sequence[str]) -> bool:
-        return self._parts.protected.meets_any(ids) or self._parts.tally.own.meets_any(ids)
+        return self._context.protected.meets_any(ids) or self._context.tally.own.meets_any(ids)
 
     async def _save_copies(self, backup: Backup, records: Records) -> None:
         """Make a durable copy of every user with one of the ids of these records.
@@ -336,7 +336,7 @@ class ChunkInHand:
             return [line_of(raw) for raw in self._accounts[record.id].records]
         except ValueError as error:
             raise Halted(
-                f"row {record.position} (counted from 0): the record of this {self._parts.job.words.noun} {error} "
+                f"row {record.position} (counted from 0): the record of this {self._context.job.words.noun} {error} "
                 f"(--backup). The chunk was not sent. {WITHOUT_ROW}"
             ) from error
 
@@ -344,22 +344,22 @@ class ChunkInHand:
 
     def _make_state(self, *, lag_over: bool) -> ChunkState:
         """Make the state machine. lag_over: no look-up can lag behind an earlier session's request any more."""
-        parts, chunk = self._parts, self._chunk
+        context, chunk = self._context, self._chunk
         # A server that reads an id otherwise in the path of the request would do the action to another account.
-        look_first = parts.look_first or bool(self._in_path)
+        look_first = context.look_first or bool(self._in_path)
         return ChunkState(
             chunk,
             in_doubt=chunk.doubt is not None,
             # Without a look-up these ids are not sent again: protected ones, and those to look up or to copy first.
-            resend_unproven=(parts.in_doubt_resend or not parts.id_type.reusable)
+            resend_unproven=(context.in_doubt_resend or not context.id_type.reusable)
             and not (chunk.protected or look_first),
             look_first=look_first,
             protected=chunk.protected,
-            several_requests=parts.several_requests,
-            can_look_up=parts.lookup.look_ups.possible,
-            absence_reaches=parts.job.target_state.absence_reaches,
+            several_requests=context.several_requests,
+            can_look_up=context.lookup.look_ups.possible,
+            absence_reaches=context.job.target_state.absence_reaches,
             lag_over=lag_over,
-            to_check=parts.to_check,
+            to_check=context.to_check,
         )
 
     @cached_property
@@ -370,13 +370,13 @@ class ChunkInHand:
         take a look-up.
         """
         odd = frozenset(filter(odd_in_path, self._chunk.records.ids))
-        requests = self._parts.action.calls(self._chunk.records) if odd else ()
+        requests = self._context.action.calls(self._chunk.records) if odd else ()
         return odd.intersection(unquote(part) for request in requests for part in request.path.split("/"))
 
     @property
     def _proven(self) -> bool:
         """Whether an empty response to a look-up proves that the ids are absent."""
-        return self._parts.lookup.control.proven
+        return self._context.lookup.control.proven
 
     @property
     def noted(self) -> Mapping[str, Mapping[str, Any]]:
@@ -385,7 +385,7 @@ class ChunkInHand:
 
     def _redactor(self, ids: Sequence[str]) -> IdRedactor:
         """Make the redactor that takes these ids out of messages."""
-        return IdRedactor(self._parts.lookup.look_ups.texts(ids))
+        return IdRedactor(self._context.lookup.look_ups.texts(ids))
 
     def as_sent(self, step: Send) -> Records:
         """The records as the action gets them."""
@@ -401,8 +401,8 @@ class ChunkInHand:
 
     async def _find(self, step: LookUp) -> Found | None:
         """Look records up; None when the look-up failed."""
-        parts, records, ids = self._parts, step.records, step.records.ids
-        looked = await parts.lookup.find(ids, self._worker)
+        context, records, ids = self._context, step.records, step.records.ids
+        looked = await context.lookup.find(ids, self._worker)
         if looked is None:
             return None
         accounts = looked.accounts
@@ -411,34 +411,34 @@ class ChunkInHand:
         self._uncontrolled.difference_update(ids)
         missing = [id_ for id_ in ids if id_ not in accounts]
         # Ids with a comma have their own control.
-        if missing and (looked.empty or not accounts) and not all(map(parts.lookup.look_ups.may_split, missing)):
-            proven = await parts.lookup.control.prove_since(parts.client.clock(), self._worker)
-            if not proven and (accounts or parts.lookup.control.lost):
+        if missing and (looked.empty or not accounts) and not all(map(context.lookup.look_ups.may_split, missing)):
+            proven = await context.lookup.control.prove_since(context.client.clock(), self._worker)
+            if not proven and (accounts or context.lookup.control.lost):
                 return None  # look-ups have ceased to find accounts
-            if parts.lookup.control.uncontrolled:
+            if context.lookup.control.uncontrolled:
                 self._uncontrolled.update(missing)
         protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
         self._loose.difference_update(ids)
-        if parts.guards or parts.backup is not None:
+        if context.guards or context.backup is not None:
             # The server found this account by a rule of its own. The action may reach another one, which a guard spares
             # or of which there is no copy.
             loose = {id_: one for id_, one in accounts.items() if not one.certain and id_ not in protected}
             accounts = {id_: one for id_, one in accounts.items() if id_ not in loose}
             self._loose.update(loose)
-        if parts.backup is not None:
+        if context.backup is not None:
             self._accounts.update(accounts)
-        since, now = self._since, parts.now()
+        since, now = self._since, context.now()
         compare = partial(
             presences,
             {id_: account.created_at for id_, account in accounts.items()},
             len(missing) - len(looked.unproven),
             since or now,
-            Sampled.from_json(parts.log.progress.header.sample),
+            Sampled.from_json(context.log.progress.header.sample),
             now,
-            reusable=parts.id_type.reusable and since is not None,
+            reusable=context.id_type.reusable and since is not None,
         )
         found = compare(resend=False)
-        if parts.in_doubt_resend and not self._chunk.protected:  # a protected id is not sent again
+        if context.in_doubt_resend and not self._chunk.protected:  # a protected id is not sent again
             found |= {id_: each for id_, each in compare(resend=True).items() if id_ not in protected}
         sent = since is not None or self.state.requests > 0
         for id_, each in found.items():

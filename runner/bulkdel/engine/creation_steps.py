@@ -21,7 +21,7 @@ from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor, RecordRedactor
 from bulkdel.engine.chunk_steps import ChunkInHand
 from bulkdel.engine.creation_context import Creations
-from bulkdel.engine.session_context import Parts
+from bulkdel.engine.session_context import SessionContext
 from bulkdel.http.account_reader import STRANGER
 from bulkdel.http.client import WorkerStatus
 from bulkdel.job import Account, ByKeys
@@ -32,8 +32,8 @@ class CreationInHand(ChunkInHand):
 
     state: CreationState
 
-    def __init__(self, chunk: Chunk, worker: WorkerStatus, parts: Parts, creations: Creations) -> None:
-        super().__init__(chunk, worker, parts)
+    def __init__(self, chunk: Chunk, worker: WorkerStatus, context: SessionContext, creations: Creations) -> None:
+        super().__init__(chunk, worker, context)
         self._creations, look_ups = creations, creations.look_ups
         self._all_keys = look_ups.for_records(chunk.records)
         self._one_key = look_ups.for_records(chunk.records, one_key=True)  # finds what was created
@@ -44,7 +44,7 @@ class CreationInHand(ChunkInHand):
         self._noted: dict[str, dict[str, Any]] = {}
 
     def _make_state(self, *, lag_over: bool) -> CreationState:
-        chunk, tally, deleted_at = self._chunk, self._parts.tally, self._creations.deleted_at
+        chunk, tally, deleted_at = self._chunk, self._context.tally, self._creations.deleted_at
         return CreationState(
             chunk,
             in_doubt=chunk.doubt is not None,
@@ -54,9 +54,9 @@ class CreationInHand(ChunkInHand):
             lag_over=lag_over,
             groups=_apart(chunk.records, self._all_keys),
             looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
-            resend_unproven=self._parts.in_doubt_resend and not chunk.protected,
+            resend_unproven=self._context.in_doubt_resend and not chunk.protected,
             reductions_of=self._creations.reductions,
-            deletion_lags=deleted_at is not None and not lag_is_over(deleted_at, self._parts.now()),
+            deletion_lags=deleted_at is not None and not lag_is_over(deleted_at, self._context.now()),
         )
 
     @property
@@ -66,7 +66,7 @@ class CreationInHand(ChunkInHand):
         It does once look-ups have found an account. It also does while the pool lists no account, because all may be
         gone. But when an account may have been created, one has to be listed and found.
         """
-        lookup, created = self._parts.lookup, self._parts.tally.succeeded or self.state.unanswered
+        lookup, created = self._context.lookup, self._context.tally.succeeded or self.state.unanswered
         return lookup.control.proven or (lookup.control.none_listed and not created)
 
     @property
@@ -99,7 +99,7 @@ class CreationInHand(ChunkInHand):
         account, it is the account of the record, even if it shows none of its keys.
         """
         alone = len(step.records) == len(decision.data) == 1
-        moment = self._intent_at or self._parts.now()
+        moment = self._intent_at or self._context.now()
         claims = [
             (id_, account)
             for created in decision.data
@@ -137,16 +137,16 @@ class CreationInHand(ChunkInHand):
 
     async def _find(self, step: LookUp) -> Found | None:
         """Look the keys up; None when the look-up failed."""
-        parts, ids, sent = self._parts, step.records.ids, self.state.maybe_applied
+        context, ids, sent = self._context, step.records.ids, self.state.maybe_applied
         # Before a record is sent, any of its keys may be taken. To find a created account one key is enough.
         look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
-        looked = await parts.lookup.find_keys(look_ups, ids, self._worker, prove=self.state.gives_up)
+        looked = await context.lookup.find_keys(look_ups, ids, self._worker, prove=self.state.gives_up)
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
-        if looked.empty and (sent or not parts.lookup.control.proven):
-            proven = await parts.lookup.control.prove_since(parts.client.clock(), self._worker)
-            if not proven and parts.lookup.control.lost:
+        if looked.empty and (sent or not context.lookup.control.proven):
+            proven = await context.lookup.control.prove_since(context.client.clock(), self._worker)
+            if not proven and context.lookup.control.lost:
                 return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
         for id_, account in looked.accounts.items():
@@ -156,7 +156,7 @@ class CreationInHand(ChunkInHand):
             elif found[id_] is Presence.TAKEN:
                 self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
             if not account.certain:
-                parts.tally.uncertain = STRANGER
+                context.tally.uncertain = STRANGER
         if self._proven:
             self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
         return found
@@ -171,7 +171,7 @@ class CreationInHand(ChunkInHand):
             alike=account.alike,
             unused=id_ in self._unused,
         )
-        return creation(seen, moment, self._parts.now())
+        return creation(seen, moment, self._context.now())
 
     def _note(self, id_: str, account: Account) -> None:
         """Note the facts of a created account for the log.
@@ -200,10 +200,3 @@ def _apart(records: Records, look_ups: ByKeys) -> Sequence[Records]:
         else:
             groups.append(([record], keys))
     return [Records.of(group) for group, _ in groups]
-
-
-def chunk_in_hand(chunk: Chunk, worker: WorkerStatus, parts: Parts) -> ChunkInHand:
-    """Take a chunk in hand, as the job's target state wants it."""
-    if parts.creations is not None:
-        return CreationInHand(chunk, worker, parts, parts.creations)
-    return ChunkInHand(chunk, worker, parts)

@@ -30,7 +30,7 @@ from bulkdel.engine.creation_context import Creations
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.pipeline import settle_export
-from bulkdel.engine.session_context import Parts, Tally
+from bulkdel.engine.session_context import SessionContext, Tally
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
@@ -147,7 +147,7 @@ class SendingSession:
             backup = await self._begin(stack)
             client = await stack.enter_async_context(self._connect(log.progress.header.pinned["pool"]))
             lookup = self._lookup(client)
-            parts = self._parts(client, lookup, backup)
+            context = self._context(client, lookup, backup)
             until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.in_flight, settings.drain
             workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
@@ -159,7 +159,8 @@ class SendingSession:
             stack.callback(asyncio.create_task(throttled.watch()).cancel)
             if plan.copies_memberships:
                 await self._copy_memberships(workers)
-            await settle_export(plan, parts, workers, self._left)
+            if plan.export.rows is not None:  # else the run is complete
+                await settle_export(plan.export.rows.rows, context, workers, self._left)
             throttled.note()
             figures = {
                 "requests": plan.server.requests + client.transport.requests,
@@ -168,7 +169,7 @@ class SendingSession:
                 "duration_s": round(around.steady() - began, 3),
             }
         self._changes.end()
-        return await self._end(parts, figures, until=control.until)
+        return await self._end(context, figures, until=control.until)
 
     async def _begin(self, stack: AsyncExitStack) -> Backup | None:
         """Open the backup, and write the first entries of the session. `stack` closes the backup."""
@@ -204,13 +205,14 @@ class SendingSession:
             creates=plan.arguments.job.target_state.created,
         )
 
-    def _parts(self, client: Client, lookup: AccountLookup, backup: Backup | None) -> Parts:
+    def _context(self, client: Client, lookup: AccountLookup, backup: Backup | None) -> SessionContext:
         plan, log, settings = self._plan, self._log, self._plan.arguments.settings
-        return Parts(
+        return SessionContext(
             client=client,
             lookup=lookup,
             action=self._action,
             job=plan.arguments.job,
+            chunk_size=plan.chunk_size,
             several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
             log=log,
             id_type=plan.id_type,
@@ -239,16 +241,18 @@ class SendingSession:
         assert isinstance(look_ups, FindsCreated), "checked with the arguments"
         return Creations(job, look_ups, None if undoes is None else undoes.settled_at)
 
-    async def _end(self, parts: Parts, figures: Mapping[str, Any], *, until: datetime | None) -> SessionResult:
+    async def _end(
+        self, context: SessionContext, figures: Mapping[str, Any], *, until: datetime | None
+    ) -> SessionResult:
         """Write the last entry of the session, and add up."""
-        plan, log, around, lookup = self._plan, self._log, self._surroundings, parts.lookup
+        plan, log, around, lookup = self._plan, self._log, self._surroundings, context.lookup
         # Blind: no look-up of this session finds an existing user, so an empty response proves nothing.
         blind = lookup.control.answered and not lookup.control.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
-        facts = stop_facts(plan, log.progress, self._ending(parts), until=until, now=now, blind=blind)
+        facts = stop_facts(plan, log.progress, self._ending(context), until=until, now=now, blind=blind)
         log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}), key=self._key)
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
-        ending, tally = self._ending(parts), parts.tally  # once more: the last commits may have failed
+        ending, tally = self._ending(context), context.tally  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)
         for entry, *_ in log.lost:
             if isinstance(entry, Outcome):
@@ -318,12 +322,12 @@ class SendingSession:
         limit = self._plan.arguments.settings.limit
         return None if limit is None else max(0, limit - self._log.progress.outcomes + self._before)
 
-    def _ending(self, parts: Parts) -> Ending:
+    def _ending(self, context: SessionContext) -> Ending:
         """How the session ended."""
         progress, noun = self._log.progress, self._plan.words.noun
 
         def left() -> str:
-            remaining, last = counted(progress.remaining, "id"), _last_failure(parts, noun) or "none"
+            remaining, last = counted(progress.remaining, "id"), _last_failure(context, noun) or "none"
             return f"{remaining} got no response that settles them; the last failure: {last}"
 
         return ending_of(
@@ -335,15 +339,15 @@ class SendingSession:
         )
 
 
-def _last_failure(parts: Parts, noun: str) -> str:
+def _last_failure(context: SessionContext, noun: str) -> str:
     """The last failure of a request or of a look-up, in words; empty without one."""
-    lookup, tally, last = parts.lookup, parts.tally, parts.client.last_failure or parts.tally.uncertain
+    lookup, tally, last = context.lookup, context.tally, context.client.last_failure or context.tally.uncertain
     if tally.contradicted:
         ids, wait = counted(tally.contradicted, "id"), f"go on in {math.ceil(tally.lag_s / 60)} minutes"
         wait += " (a clock was set back)" if tally.lag_s > LAG_MAX_S else ""
         return f"look-ups do not show yet what became of {ids}, because they may lag: {wait}"
     if not lookup.look_ups.possible:
-        stuck = parts.id_type.reusable and not parts.in_doubt_resend
+        stuck = context.id_type.reusable and not context.in_doubt_resend
         return last or ("the API has no look-ups; --in-doubt resend sends rows in doubt again" if stuck else "")
     if lookup.control.lost:
         why = "look-ups find none of the accounts that the API lists"

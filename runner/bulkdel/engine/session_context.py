@@ -73,10 +73,10 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class SessionContext:
     """What all chunks of a session share.
 
-    action: makes the requests for a chunk.
+    action: makes the requests for a chunk. chunk_size: ids in a chunk, at most.
     log: makes intents and outcomes durable. backup: keeps a copy of every record; None without --backup.
     protected: ids that must never be sent. held: outcomes that wait before they are written.
     refused_max: --max-refused. to_check, may_exclude: see `RunPlan`. in_doubt_resend: --in-doubt resend.
@@ -97,6 +97,7 @@ class Parts:
     surroundings: Surroundings
     drain: Drain
     protected: IdSet
+    chunk_size: int
     administrator: IdSet
     tally: Tally
     held: HeldOutcomes
@@ -118,13 +119,13 @@ class Parts:
 
 
 def write_settled(
-    parts: Parts, settled: Sequence[Settled], seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    context: SessionContext, settled: Sequence[Settled], seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ) -> None:
     """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused).
 
     seen: by id, further facts of the row for the entry, such as the id of the created account.
     """
-    tally, (at, ahead_s), counts = parts.tally, parts.now(), counts_of(settled)
+    tally, (at, ahead_s), counts = context.tally, context.now(), counts_of(settled)
     for kind, records, detail, reason, attempts in settled:
         exceptions: tuple[dict[str, Any], ...] = ()
         if kind in {"refused", "unknown"}:
@@ -136,16 +137,16 @@ def write_settled(
             exceptions = tuple(
                 {"position": record.position, **seen[record.id]} for record in records if record.id in seen
             )
-        if kind == "absent" or (kind == "done" and parts.job.target_state.absence_reaches):
-            parts.lookup.control.note_gone(records.ids)
-        parts.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
+        if kind == "absent" or (kind == "done" and context.job.target_state.absence_reaches):
+            context.lookup.control.note_gone(records.ids)
+        context.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
     _count_codes(tally.refused_codes, settled)
     tally.settled += sum(counts.values())
     tally.refused += counts.get("refused", 0)
-    if "refused" in counts and too_many_refused(parts.refused_max, tally.refused, tally.settled):
-        most, may_exclude = parts.refused_max, parts.may_exclude
+    if "refused" in counts and too_many_refused(context.refused_max, tally.refused, tally.settled):
+        most, may_exclude = context.refused_max, context.may_exclude
         why = refused_words(most, tally.refused, tally.settled, may_exclude=may_exclude)
-        parts.drain.begin(Stop(why, error=Halted(why)))
+        context.drain.begin(Stop(why, error=Halted(why)))
 
 
 def _count_codes(codes: Counter[str], settled: Sequence[Settled]) -> None:
@@ -157,19 +158,19 @@ def _count_codes(codes: Counter[str], settled: Sequence[Settled]) -> None:
             codes[code if code in codes or len(codes) < CODES_MAX else "others"] += len(part.records)
 
 
-def write_held(parts: Parts) -> None:
+def write_held(context: SessionContext) -> None:
     """End a pass: write the refusals that were held back. The other ids get no outcome, so they are sent again.
 
     If look-ups are possible, such a refused id stays in doubt. By the answer of the API nothing was done with it.
     """
-    refused, left = parts.held.end()
-    write_settled(parts, refused)
+    refused, left = context.held.end()
+    write_settled(context, refused)
     for part in left:
-        if part.kind == "absent" or not parts.lookup.look_ups.possible:
-            parts.log.enqueue(Released(part.records.ranges))
-    if left and parts.drain.stop is None:
+        if part.kind == "absent" or not context.lookup.look_ups.possible:
+            context.log.enqueue(Released(part.records.ranges))
+    if left and context.drain.stop is None:
         why = all_absent(left)
-        parts.drain.begin(Stop(why, error=Halted(why)))
+        context.drain.begin(Stop(why, error=Halted(why)))
 
 
 def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
@@ -180,15 +181,15 @@ def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
     return counts
 
 
-def doubts_wait_s(parts: Parts) -> float:
+def doubts_wait_s(context: SessionContext) -> float:
     """Seconds until the rows in doubt may be looked up: the process before this one cannot send them any more then.
 
     0 but for a log in a store that was taken over without a watch.
     """
-    return parts.log.lease.predecessor_s
+    return context.log.lease.predecessor_s
 
 
-async def wait_for_doubts(parts: Parts) -> None:
+async def wait_for_doubts(context: SessionContext) -> None:
     """Wait for that time, or for the drain."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(parts.drain.begun.wait(), doubts_wait_s(parts))
+        await asyncio.wait_for(context.drain.begun.wait(), doubts_wait_s(context))
