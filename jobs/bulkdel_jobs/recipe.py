@@ -14,7 +14,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.output import result
 from bulkdel_jobs.demo import KEYS, Unexpected, step
 from bulkdel_jobs.sandbox import SANDBOX_POOL_ID, People, Pool, serve_in_thread
-from bulkdel_jobs.sandbox.crm import VIP, crm_rows, vip_rows, write_rows
+from bulkdel_jobs.sandbox.command import VIP, crm_rows, vip_rows, write_rows
 from bulkdel_jobs.sandbox.people import give_access
 from bulkdel_jobs.sandbox.users import iso
 
