@@ -1,15 +1,19 @@
-"""One request to the sandbox, and how its parameters are read. Knows no endpoint."""
+"""One request to the sandbox: how its parameters are read, and how the switches refuse it or cut its effect short.
+
+Knows no endpoint. An endpoint says what its ids mean and what happens to one of them.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from bulkdel_jobs.sandbox.pool import Pool
-from bulkdel_jobs.sandbox.replies import invalid, malformed
-from bulkdel_jobs.sandbox.users import ID_TYPES, check_new
+from bulkdel_jobs.sandbox.replies import NO_SUCH_USER, Rejected, Reply, invalid, malformed
+from bulkdel_jobs.sandbox.users import ID_TYPES, check_new, fold
 from bulkdel_jobs.sandbox_switches import Switches
 
 BATCH_MAX = 50
@@ -17,6 +21,10 @@ BATCH_MAX = 50
 
 USER_ID_SHAPE = re.compile(r"[0-9a-f]{24}")
 """A user id of the public cloud (`Switches.check_id_shape`)."""
+
+
+Found = TypeVar("Found", bound=Hashable)
+Target = TypeVar("Target")
 
 
 class Named(NamedTuple):
@@ -37,6 +45,7 @@ class Call:
     pool: the users, or, if `public`, the public accounts: whichever the endpoint is about.
     headers: names in lower case. body: the JSON object of a POST; empty where there is none.
     created_at: what a user that is created now gets as `createdAt`.
+    refuses_unknown: what the endpoint does with an unknown id where `Switches.unknown_ids` does not say.
     unsuccessful: the answer will be `success: false`, and `Switches.unsuccessful_effect` says how much is done.
     """
 
@@ -49,6 +58,7 @@ class Call:
     body: Mapping[str, Any]
     created_at: str
     public: bool = False
+    refuses_unknown: bool = False
     unsuccessful: bool = False
 
     def parameter(self, name: str) -> str | None:
@@ -82,24 +92,12 @@ class Call:
             raise malformed(name)
         return value
 
-    def items(self, name: str, *, most: int = BATCH_MAX) -> list[Any]:
-        """Return a member of the body that must be a list of 1 to `most` items."""
+    def items(self, name: str, *, of: type = object, most: int = BATCH_MAX) -> list[Any]:
+        """Return a member of the body that must be a list of 1 to `most` items. of: their type. No text is empty."""
         items = self.body.get(name)
         if not isinstance(items, list) or not 1 <= len(items) <= most:
             raise malformed(name)
-        return items
-
-    def objects(self, name: str, *, most: int = BATCH_MAX) -> list[Mapping[str, Any]]:
-        """Return a member of the body that must be a list of 1 to `most` objects."""
-        items = self.items(name, most=most)
-        if not all(isinstance(item, dict) for item in items):
-            raise malformed(name)
-        return items
-
-    def texts(self, name: str, *, most: int = BATCH_MAX) -> list[str]:
-        """Return a member of the body that must be a list of 1 to `most` texts, none of them empty."""
-        items = self.items(name, most=most)
-        if not all(isinstance(item, str) and item for item in items):
+        if not all(isinstance(item, of) and (item or of is not str) for item in items):
             raise malformed(name)
         return items
 
@@ -116,39 +114,24 @@ class Call:
 # --- the ids that a request names, by where they stand ----------------------------------------------------------------
 
 
-def user_ids(call: Call) -> Named:
-    """`userIds` in the body, their type in its options."""
-    return call.named("userIds", call.texts("userIds"), call.options().get("userIdType"))
+def _ids_in_body(name: str, type_in: Literal["options", "body"] | None, call: Call) -> Named:
+    """Read `userId` or `userIds` of a POST. type_in: where their type stands; None if the call takes user ids only."""
+    ids = call.items(name, of=str) if name == "userIds" else [call.text(name)]
+    fields: Mapping[str, Any] = call.options() if type_in == "options" else call.body if type_in == "body" else {}
+    return call.named(name, ids, fields.get("userIdType"))
 
 
-def user_ids_beside_type(call: Call) -> Named:
-    """`userIds` in the body, their type beside them."""
-    return call.named("userIds", call.texts("userIds"), call.body.get("userIdType"))
-
-
-def user_id(call: Call) -> Named:
-    """`userId` in the body, its type in the options."""
-    return call.named("userId", [call.text("userId")], call.options().get("userIdType"))
-
-
-def user_id_beside_type(call: Call) -> Named:
-    """`userId` in the body, its type beside it."""
-    return call.named("userId", [call.text("userId")], call.body.get("userIdType"))
-
-
-def plain_user_ids(call: Call) -> Named:
-    """`userIds` in the body; the call takes no other type of id."""
-    return call.named("userIds", call.texts("userIds"), None)
-
-
-def plain_user_id(call: Call) -> Named:
-    """`userId` in the body; the call takes no other type of id."""
-    return call.named("userId", [call.text("userId")], None)
+user_id = partial(_ids_in_body, "userId", "options")
+user_id_beside_type = partial(_ids_in_body, "userId", "body")
+plain_user_id = partial(_ids_in_body, "userId", None)
+user_ids = partial(_ids_in_body, "userIds", "options")
+user_ids_beside_type = partial(_ids_in_body, "userIds", "body")
+plain_user_ids = partial(_ids_in_body, "userIds", None)
 
 
 def users_in_list(call: Call) -> Named:
     """`userId` of each object in `list`; the call takes no other type of id."""
-    ids: list[Any] = [user.get("userId") for user in call.objects("list")]
+    ids: list[Any] = [user.get("userId") for user in call.items("list", of=dict)]
     if not all(isinstance(id_, str) and id_ for id_ in ids):
         raise malformed("list")
     return call.named("list", ids, None)
@@ -164,7 +147,7 @@ _KEYS = ("email", "phone", "username", "externalId")
 
 def new_users(call: Call) -> Named:
     """The first of `keys_of` of each object in `list`."""
-    users = call.objects("list")
+    users = call.items("list", of=dict)
     for user in users:
         check_new(user)
     return Named(NEW, [keys_of(user)[0] for user in users], "list")
@@ -222,3 +205,72 @@ def page(number: Any, limit: Any, *, over: str | None = None) -> slice:
     if not 1 <= limit <= BATCH_MAX:
         raise malformed("limit")
     return slice((number - 1) * limit, number * limit)
+
+
+# --- what every change has in common ----------------------------------------------------------------------------------
+
+
+def change_each(
+    call: Call,
+    named: Named,
+    find: Callable[[str], Found | None],
+    change: Callable[[Found], None],
+    *,
+    absent: Reply = NO_SUCH_USER,
+) -> dict[str, bool]:
+    """Let a request have its effect on what its ids mean, or refuse it whole, as the switches say.
+
+    find: what an id means now, such as a user's number; None where there is no such thing. change: the effect on it.
+    absent: the refusal of an unknown id.
+    """
+    switches = call.switches
+    refuse_poisonous(call, named.ids, named.id_type)
+    different = {fold(named.id_type, id_) for id_ in named.ids}
+    if switches.duplicates_in_chunk == "refuse" and len(different) < len(named.ids):
+        raise malformed(named.parameter)
+    means = {id_: find(id_) for id_ in named.ids}
+    policy = switches.unknown_ids or ("refuse" if call.refuses_unknown else "accept")
+    incomplete = None in means.values() and policy != "accept"
+    # Each once: one user may have been named twice, in upper and lower case.
+    found = list(dict.fromkeys(each for each in means.values() if each is not None))
+    liars = {fold(named.id_type, id_) for id_ in switches.liars}
+    spared = {each for id_, each in means.items() if fold(named.id_type, id_) in liars}
+    targets = cut_short(call, [each for each in found if each not in spared])
+    if incomplete and policy == "refuse" and not call.unsuccessful:
+        targets.clear()
+    for each in targets:
+        change(each)
+    if incomplete and not call.unsuccessful:
+        raise Rejected(absent)
+    return succeeded(call)
+
+
+def change_users(call: Call, named: Named, change: Callable[[int], None]) -> dict[str, bool]:
+    """Do what `change_each` does for the users of these ids. change: the effect on the user of a number."""
+    return change_each(call, named, numbers_of(call, named).get, change)
+
+
+def numbers_of(call: Call, named: Named) -> dict[str, int]:
+    """Return the numbers of the users that exist, by their ids in the request."""
+    found = {id_: call.pool.find_alive(named.id_type, id_) for id_ in named.ids}
+    return {id_: number for id_, number in found.items() if number is not None}
+
+
+def refuse_poisonous(call: Call, ids: Iterable[str], id_type: str = "") -> None:
+    """Refuse a request that names one of `Switches.poisonous`. id_type: how ids are compared; "" exactly."""
+    poisonous = {fold(id_type, id_): answer for id_, answer in call.switches.poisonous.items()}
+    for id_ in ids if poisonous else ():
+        if (answer := poisonous.get(fold(id_type, id_))) is not None:
+            raise Rejected(Reply(answer[0], api_code=answer[1]))
+
+
+def cut_short(call: Call, targets: list[Target]) -> list[Target]:
+    """Return those of `targets` that a request changes: all, or fewer where it will be answered `success: false`."""
+    if not call.unsuccessful:
+        return targets
+    return targets[: {"none": 0, "half": len(targets) // 2, "all": len(targets)}[call.switches.unsuccessful_effect]]
+
+
+def succeeded(call: Call) -> dict[str, bool]:
+    """Answer with `success` only, as most of these endpoints do."""
+    return {"success": not call.unsuccessful}

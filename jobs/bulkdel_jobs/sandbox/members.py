@@ -5,12 +5,16 @@ The sandbox gives roles to users only, not to groups or departments.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 from bulkdel_jobs.sandbox.access import ALWAYS, LONG_AGO, Thing, Times
-from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, page
-from bulkdel_jobs.sandbox.changing import change_each, change_users
+from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, change_each, change_users
 from bulkdel_jobs.sandbox.replies import Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.things import GROUP, ROLE
 from bulkdel_jobs.sandbox.token_issuer import SANDBOX_POOL_ID
+from bulkdel_jobs.sandbox.user_endpoints import listed
 from bulkdel_jobs.sandbox.users import Record
 
 ROLES_MAX = 10
@@ -21,7 +25,7 @@ TARGET_TYPES = ("USER", "ROLE", "GROUP", "DEPARTMENT")
 
 def targets(call: Call, *, most: int = BATCH_MAX) -> Named:
     """`targets` in the body: user ids."""
-    found = call.objects("targets", most=most)
+    found = call.items("targets", of=dict, most=most)
     for target in found:
         if target.get("targetType") not in TARGET_TYPES:
             raise malformed("targets")
@@ -32,12 +36,7 @@ def targets(call: Call, *, most: int = BATCH_MAX) -> Named:
     return call.named("targets", [target["targetIdentifier"] for target in found], None)
 
 
-def few_targets(call: Call) -> Named:
-    """`targets` in the body, 1 to 10 of them."""
-    return targets(call, most=ROLES_MAX)
-
-
-def add_group_members(call: Call, users: Named) -> Reply:
+def add_group_members(call: Call, users: Named) -> Any:
     """Put users into a group."""
     group = GROUP.find(call, call.body)
 
@@ -47,7 +46,7 @@ def add_group_members(call: Call, users: Named) -> Reply:
     return change_users(call, users, join)
 
 
-def remove_group_members(call: Call, users: Named) -> Reply:
+def remove_group_members(call: Call, users: Named) -> Any:
     """Take users out of a group. A user that is not in it is no error (`Switches.refuse_non_members`)."""
     group, strict = GROUP.find(call, call.body), call.switches.refuse_non_members
 
@@ -58,65 +57,48 @@ def remove_group_members(call: Call, users: Named) -> Reply:
     def leave(user: int) -> None:
         call.pool.count("group-removed", (user, group.code), changed=group.users.remove(user))
 
-    return change_each(call, users, find, leave, unknown="refuse" if strict else "accept")
+    return change_each(replace(call, refuses_unknown=strict), users, find, leave)
 
 
-def assign_role(call: Call, users: Named) -> Reply:
+def assign_role(call: Call, users: Named) -> Any:
     """Give one role to users."""
     times = Times(call.body.get("enableTime"), call.body.get("endTime"))
     if not all(isinstance(time, int | None) for time in times):
         raise malformed("enableTime" if isinstance(times.end, int | None) else "endTime")
-    return _assigned(call, users, [ROLE.find(call, call.body)], times)
+    return _with_roles(call, users, "role-assigned", lambda role, user: role.add(user, times))
 
 
-def assign_role_batch(call: Call, users: Named) -> Reply:
+def assign_role_batch(call: Call, users: Named) -> Any:
     """Give roles to users."""
-    return _assigned(call, users, _roles(call), ALWAYS)
+    return _with_roles(call, users, "role-assigned", Thing.add, several=True)
 
 
-def _assigned(call: Call, users: Named, roles: list[Thing], times: Times) -> Reply:
-    def assign(user: int) -> None:
+def revoke_role(call: Call, users: Named, *, several: bool = False) -> Any:
+    """Take one role from users, or several. A user without the role is no error; one that does not exist is."""
+    return _with_roles(call, users, "role-revoked", lambda role, user: role.users.remove(user), several=several)
+
+
+def _with_roles(
+    call: Call, users: Named, kind: str, act: Callable[[Thing, int], bool], *, several: bool = False
+) -> Any:
+    """Do something with each user and each role of a request. act: says whether it changed something."""
+    named = call.items("roles", of=dict, most=ROLES_MAX) if several else [call.body]
+    roles = list(dict.fromkeys(ROLE.find(call, fields) for fields in named))
+
+    def change(user: int) -> None:
         for role in roles:
-            call.pool.count("role-assigned", (user, _name(role)), changed=role.add(user, times))
+            call.pool.count(kind, (user, f"{role.record['namespace']}/{role.code}"), changed=act(role, user))
 
-    return change_users(call, users, assign, unknown="refuse")
-
-
-def revoke_role(call: Call, users: Named) -> Reply:
-    """Take one role from users. A user without the role is no error; one that does not exist is."""
-    return _revoked(call, users, [ROLE.find(call, call.body)])
+    return change_users(call, users, change)
 
 
-def revoke_role_batch(call: Call, users: Named) -> Reply:
-    """Take roles from users."""
-    return _revoked(call, users, _roles(call))
-
-
-def _revoked(call: Call, users: Named, roles: list[Thing]) -> Reply:
-    def revoke(user: int) -> None:
-        for role in roles:
-            call.pool.count("role-revoked", (user, _name(role)), changed=role.users.remove(user))
-
-    return change_users(call, users, revoke, unknown="refuse")
-
-
-def _roles(call: Call) -> list[Thing]:
-    """Return the roles that a request names, each once."""
-    return list(dict.fromkeys(ROLE.find(call, fields) for fields in call.objects("roles", most=ROLES_MAX)))
-
-
-def _name(role: Thing) -> str:
-    """Return the name of a role in the key of an effect."""
-    return f"{role.record['namespace']}/{role.code}"
-
-
-def list_role_assignments(call: Call) -> Reply:
+def list_role_assignments(call: Call) -> Any:
     """List how users have a role page by page. Which user, an assignment says on a switch only."""
     named = {"code": call.parameter("roleCode"), "namespace": call.parameter("namespaceCode")}
     role = ROLE.find(call, named, blamed="roleCode")
     wanted = {value for name, value in call.query if name in ("targetType", "targetType[]")}
     users = [*role.users] if "USER" in wanted or not wanted else []
-    part, pool_id = page(call.parameter("page"), call.parameter("limit")), call.switches.pool_id or SANDBOX_POOL_ID
+    pool_id = call.switches.pool_id or SANDBOX_POOL_ID
 
     def shown(user: int) -> Record:
         times = role.users.get(user) or ALWAYS
@@ -136,5 +118,5 @@ def list_role_assignments(call: Call) -> Reply:
             assignment |= {"targetType": "USER", "targetIdentifier": call.pool.user(user)["userId"]}
         return assignment
 
-    # The list is called `data` here.
-    return Reply(200, {"totalCount": len(users), "data": [shown(user) for user in users[part]]})
+    found = listed(call, users, shown)
+    return {"totalCount": found["totalCount"], "data": found["list"]}  # elsewhere it is called `list`

@@ -271,7 +271,7 @@ class Sandbox:
     def _act(self, endpoint: Endpoint | None, call: Call) -> Reply:
         """Let the endpoint have its effect, if the caller is signed in."""
         if (call.method, call.path) == ("POST", TOKEN_PATH):
-            return self._sign_in.issue(call)
+            return Reply(200, self._sign_in.issue(call))
         if is_not_played(call.path):
             return _NOT_PLAYED
         if endpoint is None or (endpoint.authing_only and call.switches.brand == "genauth"):

@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from bulkdel_jobs.sandbox.access import DEFAULT_NAMESPACE, Access, Kept, Namespace, Thing
-from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named
-from bulkdel_jobs.sandbox.changing import change_each, succeeded
+from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, change_each, succeeded
 from bulkdel_jobs.sandbox.replies import Rejected, Reply, invalid, malformed
-from bulkdel_jobs.sandbox.user_endpoints import listed, listed_users, looked_up_user, shown
+from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up_user, parts_in_query, shown
 from bulkdel_jobs.sandbox.users import Record
 
 CODE_MAX = 64
@@ -38,25 +37,17 @@ Where = tuple[Kept[str, Thing] | Kept[str, Namespace], str | None]
 # --- codes in a request -----------------------------------------------------------------------------------------------
 
 
-def code_in(fields: Fields, *, blamed: str = "code") -> str:
-    """Return the member `code`, of 1 to 64 letters. blamed: the parameter that a refusal names."""
+def code_in(fields: Fields, *, blamed: str = "code", least: int = 1) -> str:
+    """Return the member `code`, of `least` to 64 letters. blamed: the parameter that a refusal names."""
     found = fields.get("code")
-    if not isinstance(found, str) or not 1 <= len(found) <= CODE_MAX:
+    if not isinstance(found, str) or not least <= len(found) <= CODE_MAX:
         raise malformed(blamed)
     return found
 
 
-def one_code(call: Call) -> Named:
-    """`code` in the body."""
-    return Named("code", [code_in(call.body)], "code")
-
-
-def code_of_resource(call: Call) -> Named:
-    """`code` in the body. The API takes one that no resource can have, such as an empty one."""
-    found = call.body.get("code")
-    if not isinstance(found, str) or len(found) > CODE_MAX:
-        raise malformed("code")
-    return Named("code", [found], "code")
+def one_code(call: Call, *, least: int = 1) -> Named:
+    """`code` in the body. least: of its letters; 0 where the API takes one that nothing can have."""
+    return Named("code", [code_in(call.body, least=least)], "code")
 
 
 def code_list(call: Call, *, most: int = BATCH_MAX) -> Named:
@@ -65,11 +56,6 @@ def code_list(call: Call, *, most: int = BATCH_MAX) -> Named:
     if not all(isinstance(each, str) for each in found):
         raise malformed("codeList")
     return Named("code", found, "codeList")
-
-
-def few_codes(call: Call) -> Named:
-    """`codeList` in the body, of 1 to 10 codes."""
-    return code_list(call, most=NAMESPACES_MAX)
 
 
 def codes_of_resources(call: Call) -> Named:
@@ -131,20 +117,20 @@ class KindOfThing:
             raise Rejected(self.absent)
         return found
 
-    def create(self, call: Call) -> Reply:
+    def create(self, call: Call) -> Any:
         """Create one thing, and show it."""
         code_in(call.body)
-        return Reply(200, self.shown(call, self._created(call, [call.body])[0]))
+        return self.shown(call, self._created(call, [call.body])[0])
 
-    def create_batch(self, call: Call) -> Reply:
+    def create_batch(self, call: Call) -> Any:
         """Create things, all or none."""
-        given = call.objects("list")
+        given = call.items("list", of=dict)
         if not all(fields.get("code") for fields in given):
             raise Rejected(self.no_code)
         if self.one_namespace:
             given = [{**fields, "namespace": call.body.get("namespace")} for fields in given]
         made = self._created(call, given)
-        return Reply(200, [self.shown(call, each) for each in made]) if self.lists_new else succeeded(call)
+        return [self.shown(call, each) for each in made] if self.lists_new else succeeded(call)
 
     def _created(self, call: Call, given: list[Fields]) -> list[Thing]:
         """Create things, all or none."""
@@ -159,11 +145,8 @@ class KindOfThing:
             for (_, space, code), fields in zip(places, given, strict=True)
         ]
 
-    def delete(self, call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Reply:
-        """Delete the things of these codes, as the switches say, and with a group or a role its memberships.
-
-        unknown: as in `change_each`.
-        """
+    def delete(self, call: Call, named: Named) -> Any:
+        """Delete the things of these codes, as the switches say, and with a group or a role its memberships."""
         things, space = self.where(call, call.body)
         kind, within = f"{self.word}-deleted", "" if space is None else f"{space}/"
         again = [code for code in named.ids if things.is_removed(code)]
@@ -174,21 +157,21 @@ class KindOfThing:
         def find(code: str) -> str | None:
             return code if code in things else None
 
-        answer = change_each(call, named, find, delete, unknown=unknown, absent=self.absent)
+        answer = change_each(call, named, find, delete, absent=self.absent)
         for code in again:
             call.pool.count(kind, within + code, changed=False)
         return answer
 
-    def get(self, call: Call) -> Reply:
+    def get(self, call: Call) -> Any:
         """Show one thing."""
         found = self._looked_up(call, [code_in(call.fields)])
         if not found:
             raise Rejected(self.not_there or self.absent)
-        return Reply(200, found[0])
+        return found[0]
 
-    def get_batch(self, call: Call, named: Named) -> Reply:
+    def get_batch(self, call: Call, named: Named) -> Any:
         """Show the named things that exist."""
-        return Reply(200, self._looked_up(call, list(dict.fromkeys(named.ids)))[: call.switches.look_up_max])
+        return self._looked_up(call, list(dict.fromkeys(named.ids)))[: call.switches.look_up_max]
 
     def _looked_up(self, call: Call, codes: list[str]) -> list[Record]:
         """Return the records of the things that have one of these codes, as a look-up sees them."""
@@ -196,7 +179,7 @@ class KindOfThing:
         found = [things.get(code, lag_s=call.switches.lag_s) for code in codes]
         return [] if call.switches.blind else [self.shown(call, each) for each in found if each is not None]
 
-    def list_all(self, call: Call) -> Reply:
+    def list_all(self, call: Call) -> Any:
         """List the things, or those of one type, page by page."""
         wanted = call.parameter("type") if self.types else None
         if wanted is not None and wanted not in self.types:
@@ -205,16 +188,17 @@ class KindOfThing:
         found = [each for each in things.values() if wanted in {None, each.record.get("type")}]
         return listed(call, found[:: -1 if self.newest_first else 1], partial(self.shown, call))
 
-    def list_members(self, call: Call) -> Reply:
+    def list_members(self, call: Call) -> Any:
         """List the users of one thing page by page."""
-        return listed_users(call, self.find(call, call.fields).users)
+        users, parts = self.find(call, call.fields).users, parts_in_query(call)
+        return listed(call, users, lambda user: shown([call.pool.user(user)], parts)[0])
 
-    def list_of_user(self, call: Call) -> Reply:
+    def list_of_user(self, call: Call) -> Any:
         """List the things that one user is in, or has."""
         user, lag_s = looked_up_user(call), call.switches.lag_s
         things = self.where(call, call.fields)[0].values(lag_s=lag_s)
         found = [self.shown(call, each) for each in things if each.has(user, lag_s=lag_s)]
-        return Reply(200, {"totalCount": len(found), "list": found})
+        return {"totalCount": len(found), "list": found}
 
 
 def _without_empty(fields: Fields, names: tuple[str, ...]) -> Fields:
@@ -231,16 +215,6 @@ def _namespace_in(call: Call, fields: Fields) -> Namespace:
     if found is None:
         raise Rejected(NAMESPACE.absent)
     return found
-
-
-def _roles(call: Call, fields: Fields) -> Where:
-    space = _namespace_in(call, fields)
-    return space.roles, space.code
-
-
-def _resources(call: Call, fields: Fields) -> Where:
-    space = _namespace_in(call, fields)
-    return space.resources, space.code
 
 
 def _check_group(fields: Fields) -> None:
@@ -269,10 +243,10 @@ def _shown_group(call: Call, group: Thing, *, members: bool = False) -> Record:
     return {name: value for name, value in group.record.items() if name not in hidden} | {"members": users}
 
 
-def get_all_groups(call: Call) -> Reply:
+def get_all_groups(call: Call) -> Any:
     """List all groups, with their members if `fetchMembers` asks for them."""
     groups, members = call.pool.access.groups.values(), call.flag("fetchMembers")
-    return Reply(200, [_shown_group(call, group, members=members) for group in groups])
+    return [_shown_group(call, group, members=members) for group in groups]
 
 
 # --- the kinds --------------------------------------------------------------------------------------------------------
@@ -292,7 +266,7 @@ GROUP = KindOfThing(
 ROLE = KindOfThing(
     word="role",
     names=("角色", "Role"),
-    where=_roles,
+    where=lambda call, fields: ((space := _namespace_in(call, fields)).roles, space.code),
     add=lambda access, code, space, fields: access.add_role(code, namespace=space, fields=fields),
     fields=("name", "description", "disableTime"),
     check=partial(_check_code, "role"),
@@ -301,7 +275,7 @@ ROLE = KindOfThing(
 RESOURCE = KindOfThing(
     word="resource",
     names=("资源", "Resource"),
-    where=_resources,
+    where=lambda call, fields: ((space := _namespace_in(call, fields)).resources, space.code),
     add=lambda access, code, space, fields: access.add_resource(code, space, fields),
     fields=("name", "description", "type", "actions", "apiIdentifier"),
     check=_check_resource,

@@ -44,7 +44,7 @@ class TokenIssuer:
         """Make every token invalid that was issued so far."""
         self._issued.clear()
 
-    def issue(self, call: Call) -> Reply:
+    def issue(self, call: Call) -> dict[str, Any]:
         """Exchange a key for a token: a JWT whose signature only looks like one.
 
         The vendor's Python SDK decodes the payload with the plain base64 alphabet, which works as long as the claims
@@ -66,7 +66,7 @@ class TokenIssuer:
         parts = (orjson.dumps({"alg": "HS256", "typ": "JWT"}), orjson.dumps(claims), secrets.token_bytes(32))
         token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
         self._issued[token] = time.monotonic(), pool_id
-        return Reply(200, {"access_token": token, "expires_in": announced_s})
+        return {"access_token": token, "expires_in": announced_s}
 
     def check(self, call: Call) -> None:
         """Refuse a caller without a valid token or signature, or with the token of another pool."""

@@ -6,30 +6,29 @@ Those that read departments, identities and sessions are beside them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from bulkdel_jobs.sandbox.calls import Call, Named
-from bulkdel_jobs.sandbox.changing import change_each, change_users, numbers_of
+from bulkdel_jobs.sandbox.calls import Call, Named, change_each, change_users, numbers_of
 from bulkdel_jobs.sandbox.replies import NO_SUCH_SOURCE, NO_SUCH_USER, Rejected, Reply, malformed, no_such_department
-from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up_user, shown
+from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up, looked_up_user, shown
 from bulkdel_jobs.sandbox.users import ACTIVATED, FIELDS, RESIGNED, UPDATE_FIELDS, check_values
 from bulkdel_jobs.sandbox_switches import REFUSED_STATUS
 
 
-def update_batch(call: Call, named: Named) -> Reply:
+def update_batch(call: Call, named: Named) -> Any:
     """Change the users of a list, each in its own fields, and list them as they are then."""
     updates = {id_: _update(call, user) for id_, user in zip(named.ids, call.body["list"], strict=True)}
     found = _change(call, named, updates)
     listed = [] if call.unsuccessful else [number for id_, number in found.items() if id_ not in call.switches.omit]
-    return Reply(200, shown(map(call.pool.user, listed), ()))
+    return shown(map(call.pool.user, listed), ())
 
 
-def update(call: Call, named: Named) -> Reply:
+def update(call: Call, named: Named) -> Any:
     """Change one user, and show it as it is then."""
     found = _change(call, named, {named.ids[0]: _update(call, call.body)})
     if not found:
         raise Rejected(NO_SUCH_USER)
-    return Reply(200, shown(map(call.pool.user, found.values()), ())[0])
+    return shown(map(call.pool.user, found.values()), ())[0]
 
 
 def _update(call: Call, user: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -59,7 +58,7 @@ def _change(call: Call, named: Named, updates: Mapping[str, Mapping[str, Any]]) 
             changed = pool.change(number, kept, call.created_at) or "password" in others
             pool.count("updated", number, changed=changed)
 
-    change_each(call, named, numbers.get, change, unknown="refuse")
+    change_each(call, named, numbers.get, change)
     return numbers
 
 
@@ -71,8 +70,8 @@ def set_status(call: Call, number: int, status: str) -> None:
     call.pool.count(status.lower(), number, changed=changed)
 
 
-def resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "accept") -> Reply:
-    """Let the named users resign. unknown: as in `change_each`."""
+def resign(call: Call, named: Named) -> Any:
+    """Let the named users resign."""
     pool, numbers = call.pool, numbers_of(call, named)
     if call.switches.resign_again == "refuse" and any(pool.status(number) == RESIGNED for number in numbers.values()):
         raise Rejected(Reply(REFUSED_STATUS, message=("用户已离职", "The user has resigned already")))
@@ -83,7 +82,7 @@ def resign(call: Call, named: Named, *, unknown: Literal["accept", "refuse"] = "
             pool.access.forget(number)
             pool.change(number, {"departmentIds": [], "mainDepartmentId": None}, call.created_at)
 
-    return change_each(call, named, numbers.get, change, unknown=unknown)
+    return change_each(call, named, numbers.get, change)
 
 
 def conflict(field: str) -> Rejected:
@@ -91,7 +90,7 @@ def conflict(field: str) -> Rejected:
     return Rejected(Reply(409, message=(f"{field} 已存在", f"{field} already exists")))
 
 
-def set_user_departments(call: Call, named: Named) -> Reply:
+def set_user_departments(call: Call, named: Named) -> Any:
     """Set the departments of one user. Those that the request leaves out are left."""
     places, pool = _places(call), call.pool
 
@@ -105,13 +104,13 @@ def set_user_departments(call: Call, named: Named) -> Reply:
         after = {id_: pool.references.place_of(number, id_) for id_ in places}
         pool.count("departments-set", number, changed=before != after)
 
-    return change_users(call, named, change, unknown="refuse")
+    return change_users(call, named, change)
 
 
 def _places(call: Call) -> dict[str, dict[str, bool]]:
     """Read how the user is to stand in which departments."""
     places: dict[str, dict[str, bool]] = {}
-    for each in call.objects("departments"):
+    for each in call.items("departments", of=dict):
         id_ = each.get("departmentId")
         place = {name: each.get(name) or False for name in ("isLeader", "isMainDepartment")}
         if not isinstance(id_, str) or not all(isinstance(flag, bool) for flag in place.values()):
@@ -122,7 +121,7 @@ def _places(call: Call) -> dict[str, dict[str, bool]]:
     return places
 
 
-def get_user_departments(call: Call) -> Reply:
+def get_user_departments(call: Call) -> Any:
     """List the departments of one user page by page, in the order in which the user has them."""
     number, references = looked_up_user(call), call.pool.references
 
@@ -135,12 +134,12 @@ def get_user_departments(call: Call) -> Reply:
     return listed(call, call.pool.user(number, lag_s=call.switches.lag_s)["departmentIds"], show)
 
 
-def get_user_identities(call: Call, _named: Named) -> Reply:
+def get_user_identities(call: Call, named: Named) -> Any:
     """List what ties one user to accounts elsewhere."""
-    return Reply(200, call.pool.user(looked_up_user(call), lag_s=call.switches.lag_s)["identities"])
+    return call.pool.user(looked_up(call, named), lag_s=call.switches.lag_s)["identities"]
 
 
-def link_identity(call: Call, named: Named) -> Reply:
+def link_identity(call: Call, named: Named) -> Any:
     """Tie one user to an account elsewhere."""
     pool = call.pool
     source, own, kind = call.text("extIdpId"), call.text("userIdInIdp"), call.body.get("type") or "generic"
@@ -155,25 +154,25 @@ def link_identity(call: Call, named: Named) -> Reply:
         tied = pool.tie(number, identity, call.created_at)
         pool.count("identity-linked", (number, f"{source}:{own}"), changed=tied)
 
-    return change_users(call, named, change, unknown="refuse")
+    return change_users(call, named, change)
 
 
-def kick(call: Call, named: Named) -> Reply:
+def kick(call: Call, named: Named) -> Any:
     """Sign one user out of some applications."""
-    apps, pool = call.texts("appIds"), call.pool
+    apps, pool = call.items("appIds", of=str), call.pool
 
     def change(number: int) -> None:
         for app in apps:
             pool.count("kicked", (number, app), changed=pool.end_sessions(number, app))
 
-    return change_users(call, named, change, unknown="refuse")
+    return change_users(call, named, change)
 
 
-def check_status(call: Call, named: Named) -> Reply:
+def check_status(call: Call, named: Named) -> Any:
     """Say whether a user is signed in to an application. A deleted user is known, and signed out."""
     app, switches, pool = call.text("appId"), call.switches, call.pool
     number = None if switches.blind else pool.find(named.id_type, named.ids[0])
     if number is None:
         raise Rejected(NO_SUCH_USER)
     exists = switches.sessions_outlive or pool.is_alive(number, lag_s=switches.lag_s)
-    return Reply(200, {"active": exists and pool.has_session(number, app, lag_s=switches.lag_s)})
+    return {"active": exists and pool.has_session(number, app, lag_s=switches.lag_s)}

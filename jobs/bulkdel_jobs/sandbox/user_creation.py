@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bulkdel_jobs.sandbox.access import DEPARTMENT_FIELDS
-from bulkdel_jobs.sandbox.calls import Call, Named, keys_of
-from bulkdel_jobs.sandbox.changing import cut_short, refuse_poisonous
+from bulkdel_jobs.sandbox.calls import Call, Named, cut_short, keys_of, refuse_poisonous
 from bulkdel_jobs.sandbox.replies import NO_SUCH_SOURCE, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.user_changes import conflict
 from bulkdel_jobs.sandbox.user_endpoints import parts, shown
@@ -30,17 +29,17 @@ class CreationOptions(NamedTuple):
     sms: bool
 
 
-def create_batch(call: Call, _named: Named) -> Reply:
+def create_batch(call: Call, _named: Named) -> Any:
     """Create the users, and list them."""
     switches = call.switches
     made = [user for user in _created(call, call.body["list"]) if switches.omit.isdisjoint(keys_of(user))]
-    return Reply(200, _shown(call, made[:: -1 if switches.created_reversed else 1][: switches.created_max]))
+    return _shown(call, made[:: -1 if switches.created_reversed else 1][: switches.created_max])
 
 
-def create(call: Call, _named: Named) -> Reply:
+def create(call: Call, _named: Named) -> Any:
     """Create one user, and show it."""
     made = _created(call, [call.body])
-    return Reply(200, _shown(call, made)[0] if made else {"success": False})
+    return _shown(call, made)[0] if made else {"success": False}
 
 
 def _shown(call: Call, made: list[Record]) -> list[Record]:

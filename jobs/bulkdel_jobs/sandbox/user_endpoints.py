@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from itertools import islice
 from math import inf
 from typing import Any, TypeVar
 
-from bulkdel_jobs.sandbox.calls import Call, Named, page
-from bulkdel_jobs.sandbox.changing import change_each
+from bulkdel_jobs.sandbox.calls import Call, Named, change_each, page
 from bulkdel_jobs.sandbox.pool import DELETED, Pool
 from bulkdel_jobs.sandbox.replies import NO_SUCH_USER, Rejected, Reply, malformed
 from bulkdel_jobs.sandbox.users import BULKY, STATUSES, Record
@@ -20,7 +19,7 @@ LIMIT_OVER = "limit must less than 50"
 """The message for a longer page of users, as the vendor's tests have it."""
 
 
-def delete_batch(call: Call, named: Named) -> Reply:
+def delete_batch(call: Call, named: Named) -> Any:
     """Delete the named users, or refuse the chunk, as the switches say."""
     pool = call.pool
     numbers = {id_: pool.find(named.id_type, id_) for id_ in named.ids}
@@ -35,30 +34,30 @@ def delete_batch(call: Call, named: Named) -> Reply:
     return answer
 
 
-def get_batch(call: Call, named: Named) -> Reply:
+def get_batch(call: Call, named: Named) -> Any:
     """List the named users that exist. Their order is not that of the request."""
     switches, pool = call.switches, call.pool
     ids = () if switches.blind else named.ids
     found = {pool.find_alive(named.id_type, id_, lag_s=switches.lag_s) for id_ in ids}
     users = [pool.user(number, lag_s=switches.lag_s) for number in found if number is not None]
     users.sort(key=lambda user: str(user["userId"]))
-    return Reply(200, shown(users[: switches.look_up_max], parts_in_query(call)))
+    return shown(users[: switches.look_up_max], parts_in_query(call))
 
 
-def get_one(call: Call, named: Named) -> Reply:
+def get_one(call: Call, named: Named) -> Any:
     """Show one user."""
-    user = call.pool.user(_looked_up(call, named), lag_s=call.switches.lag_s)
-    return Reply(200, shown([user], parts_in_query(call))[0])
+    user = call.pool.user(looked_up(call, named), lag_s=call.switches.lag_s)
+    return shown([user], parts_in_query(call))[0]
 
 
-def is_there(call: Call) -> Reply:
+def is_there(call: Call) -> Any:
     """Say whether a user has one of the ids that are named."""
     asked = {id_type: call.body[name] for name, id_type in _ASKED.items() if call.body.get(name)}
     if not asked or not all(isinstance(id_, str) for id_ in asked.values()):
         raise malformed(", ".join(_ASKED))
     lag_s = call.switches.lag_s
     found = (call.pool.find_alive(id_type, id_, lag_s=lag_s) is not None for id_type, id_ in asked.items())
-    return Reply(200, {"exists": not call.switches.blind and any(found)})
+    return {"exists": not call.switches.blind and any(found)}
 
 
 _ASKED = {"username": "username", "email": "email", "phone": "phone", "externalId": "external_id"}
@@ -66,7 +65,7 @@ _ASKED = {"username": "username", "email": "email", "phone": "phone", "externalI
 documented."""
 
 
-def list_all(call: Call) -> Reply:
+def list_all(call: Call) -> Any:
     """List existing users, oldest first, page by page; all, or those that a filter lets through (`filters_in`)."""
     options = call.options()
     pagination = options.get("pagination") or {}
@@ -80,10 +79,10 @@ def list_all(call: Call) -> Reply:
         passed = [number for number in numbers if all(let_through(call.pool, number) for let_through in filters)]
         numbers, total = iter(passed), len(passed)
     users = map(call.pool.user, islice(numbers, wanted.start, wanted.stop))
-    return Reply(200, {"totalCount": total, "list": shown(users, parts(call, lambda name: options.get(name) is True))})
+    return {"totalCount": total, "list": shown(users, parts(call, lambda name: options.get(name) is True))}
 
 
-def list_archived(call: Call) -> Reply:
+def list_archived(call: Call) -> Any:
     """List the archived users, page by page: id and time, as the SDK's model has it."""
     wanted = page(call.parameter("page"), call.parameter("limit"), over=LIMIT_OVER)
     start_at = call.parameter("startAt") or "0"
@@ -94,23 +93,23 @@ def list_archived(call: Call) -> Reply:
         for user in map(call.pool.user, call.pool.alive())
         if user["status"] == "Archived" and datetime.fromisoformat(user["createdAt"]).timestamp() >= int(start_at)
     ]
-    return Reply(200, {"totalCount": len(archived), "list": archived[wanted]})
+    return {"totalCount": len(archived), "list": archived[wanted]}
 
 
-def encrypted_passwords(call: Call, named: Named) -> Reply:
+def encrypted_passwords(call: Call, named: Named) -> Any:
     """Show a made-up text in place of the stored password of each user; no password is kept."""
     found = [id_ for id_ in named.ids if call.pool.find_alive(named.id_type, id_) is not None]
     listed = [{"userId": id_, "encryptedPassword": f"sandbox:{id_[::-1]}"} for id_ in found]
     if call.switches.encrypted_passwords == "list":
-        return Reply(200, listed)
+        return listed
     if not listed:
         raise Rejected(NO_SUCH_USER)
-    return Reply(200, listed[0])
+    return listed[0]
 
 
-def set_custom_fields(call: Call) -> Reply:
+def set_custom_fields(call: Call) -> Any:
     """Return the fields that were sent. The sandbox keeps any custom data, and no list of its fields."""
-    return Reply(200, call.items("list"))
+    return call.items("list")
 
 
 # --- how users are found and shown ------------------------------------------------------------------------------------
@@ -121,10 +120,10 @@ def looked_up_user(call: Call) -> int:
     named = call.named("userId", [call.parameter("userId") or ""], call.parameter("userIdType"))
     if not named.ids[0]:
         raise malformed("userId")
-    return _looked_up(call, named)
+    return looked_up(call, named)
 
 
-def _looked_up(call: Call, named: Named) -> int:
+def looked_up(call: Call, named: Named) -> int:
     """Return the number of the user of one id, as a look-up sees it."""
     lag_s = call.switches.lag_s
     user = None if call.switches.blind else call.pool.find_alive(named.id_type, named.ids[0], lag_s=lag_s)
@@ -133,17 +132,10 @@ def _looked_up(call: Call, named: Named) -> int:
     return user
 
 
-def listed(call: Call, things: Sequence[Value], show: Callable[[Value], Record]) -> Reply:
+def listed(call: Call, things: Collection[Value], show: Callable[[Value], Record]) -> Record:
     """List one page of `things`."""
     part = page(call.parameter("page"), call.parameter("limit"))
-    return Reply(200, {"totalCount": len(things), "list": [show(each) for each in things[part]]})
-
-
-def listed_users(call: Call, users: Collection[int]) -> Reply:
-    """List one page of the users of these numbers."""
-    part = page(call.parameter("page"), call.parameter("limit"))
-    found = islice(users, part.start, part.stop)
-    return Reply(200, {"totalCount": len(users), "list": shown(map(call.pool.user, found), parts_in_query(call))})
+    return {"totalCount": len(things), "list": [show(each) for each in islice(things, part.start, part.stop)]}
 
 
 def parts_in_query(call: Call) -> set[str]:
