@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
 import types
 from collections import Counter
@@ -29,7 +31,7 @@ from bulkdel.job import GROUP, NEVER, Account, HasStates, NoLookUps
 from bulkdel_jobs.commands import CheckOptions
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from bulkdel_jobs.kit import check_sign_in, lab
-from bulkdel_jobs.kit.check import run_check
+from bulkdel_jobs.kit.check import NAMES, run_check
 from bulkdel_jobs.kit.faults import RESPONSES
 from tests import checked_jobs
 from tests.checked_jobs import Delete, LookAlike, Right, ThingLookUps, Token, look_alike, read_member
@@ -730,6 +732,51 @@ def test_a_host_that_does_not_answer(check: Callable[..., Checked]) -> None:
 )
 def test_which_hosts_take_an_action(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+LOUD = """
+from bulkdel.errors import Halted
+from tests.checked_jobs import Right, Token
+
+class HaltsLoudly(Token):
+    def rejected(self, generation):
+        raise Halted(f"the token {self.token} was not accepted")
+
+class Job(Right):
+    token = HaltsLoudly
+    look_ups = lambda: None
+"""
+
+
+@mutant(
+    "a check that found something wrong passes in pytest",
+    "finding_of",
+    swap("each.ok is not False", "each.ok is False"),
+)
+def test_every_check_is_a_test_of_pytest(check: Callable[..., Checked], tmp_path: Path) -> None:
+    """A wrong one fails and is named. What the job does not meet, and what is left out, is skipped."""
+    (tmp_path / "checked_now.py").write_text(LOUD)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
+    marked = "@pytest.mark.bulkdel_job('right', ids=['check000009'])\n"
+    body = "job_check):\n    assert job_check.ok, job_check.line\n"
+    (tmp_path / "test_right.py").write_text(
+        f"import pytest\n{marked}def test_it({body}\ndef test_unmarked({body}\ndef test_other():\n    pass\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+
+    def told_by(*words: str) -> str:
+        command = [sys.executable, "-m", "pytest", "-q", "-rfs", "-p", "bulkdel_jobs.kit.pytest_plugin", *words]
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False).stdout
+
+    told = told_by("-k", "test_it or test_other")
+    assert re.findall(r"^FAILED test_right.py::(\S+)", told, re.MULTILINE) == ["test_it[sign-in/401-for-ever]"], told
+    assert "AssertionError: WRONG   sign-in/401-for-ever-message" in told
+    assert "the job has no look-ups: a plan says what cannot be known then" in told
+    assert "this job does not meet it" in told, "a state call"
+    listed = told_by("--collect-only")
+    assert "test_right.py::test_it[calls/every-id-once]\n" in listed
+    assert f"{len(NAMES) + 2} tests collected" in listed
+    assert "name the job: @pytest.mark.bulkdel_job" in told_by("-k", "test_unmarked")
 
 
 def test_no_such_job(check: Callable[..., Checked]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bulkdel.core.decision import Request
 from bulkdel_jobs.kit.examples import HOSTILE, refused_by_preflight
-from bulkdel_jobs.kit.lab import Lab
+from bulkdel_jobs.kit.lab import Lab, Seen
 from bulkdel_jobs.kit.wire import Received, reply
 
 URL_MAX = 8_000
@@ -14,36 +14,25 @@ URL_MAX = 8_000
 
 ENCODE = "Build a path with urllib.parse.quote(id, safe='') and a body with json.dumps, never by joining text"
 
+SHAPE = "the shape of the id type refuse it"
+
 Places = dict[str, str]
 Build = Callable[[str], Sequence[Request]]
 
 
-async def check_calls(lab: Lab) -> None:
-    """Check `Action.calls`: repeatable, every id once, hostile ids stay what they are."""
+async def repeatable(lab: Lab) -> Seen:
+    """The same chunk makes the same requests."""
     ids = lab.made_up[: lab.job.chunk_max]
-    with lab.findings.watch("calls/repeatable"):
-        _check_repeatable(lab, ids)
-    with lab.findings.watch("calls/every-id-once"):
-        await _check_every_id_once(lab, ids)
-    with lab.findings.watch("calls/hostile-ids"):
-        action = lab.target.action(lab.id_type)
-        await check_hostile(lab, "calls/hostile-ids", lambda id_: action.calls(lab.records(id_)))
-    if lab.job.chunk_max > 1:
-        with lab.findings.watch("calls/joined-ids"):
-            await _check_joined(lab)
-
-
-def _check_repeatable(lab: Lab, ids: Sequence[str]) -> None:
     records, action = lab.records(*ids), lab.target.action(lab.id_type)
     first, again, anew = (list(each.calls(records)) for each in (action, action, lab.target.action(lab.id_type)))
     ok = bool(first) and first == again == anew
     seen = f"{len(first)} request(s) for {len(ids)} ids, the same each time" if ok else "the same chunk, other requests"
-    advice = "calls() must depend on the records alone: a request that is sent again is the same request"
-    lab.findings.add("calls/repeatable", ok=ok, seen=seen if first else "no request for a chunk", advice=advice)
+    return Seen(ok, seen if first else "no request for a chunk")
 
 
-async def _check_every_id_once(lab: Lab, ids: Sequence[str]) -> None:
+async def every_id_once(lab: Lab) -> Seen:
     """For a whole chunk and for its halves, as a split sends them, with one and the same action."""
+    ids = lab.made_up[: lab.job.chunk_max]
     action, records = lab.target.action(lab.id_type), lab.records(*ids)
     parts = [records, *(half for half in records.halves if len(half) and len(records) > 1)]
     seen, ok = f"chunks of {', '.join(str(len(part)) for part in parts)}", True
@@ -56,11 +45,16 @@ async def _check_every_id_once(lab: Lab, ids: Sequence[str]) -> None:
             seen, ok = "an id is in one request more than once", False
         elif any(any(counts[id_]) for id_ in ids if id_ not in part.ids):
             seen, ok = "a request has an id that is not in its chunk", False
-    advice = "Put each id of the chunk into the request once, and no other id"
-    lab.findings.add("calls/every-id-once", ok=ok, seen=seen, advice=advice)
+    return Seen(ok, seen)
 
 
-async def check_hostile(lab: Lab, name: str, build: Build) -> None:
+async def hostile_ids(lab: Lab) -> Seen:
+    """Each hostile id stays one value in the requests of the action."""
+    action = lab.target.action(lab.id_type)
+    return await hostile(lab, lambda id_: action.calls(lab.records(id_)))
+
+
+async def hostile(lab: Lab, build: Build) -> Seen:
     """Check that each hostile id stays one value in the requests that `build` makes, and changes nothing else."""
     plain = lab.made_up[0]
     wanted = await _places(lab, build, plain)
@@ -70,36 +64,56 @@ async def check_hostile(lab: Lab, name: str, build: Build) -> None:
         try:
             got = await _places(lab, build, id_)
         except ValueError:
-            if early:
-                refused += 1
-                continue
-            seen, advice = f"{id_!r} breaks the request", f"{ENCODE}; or let the shape of the id type refuse it"
-        else:
-            if id_ in {".", ".."} and _is_segment(wanted, plain):
-                seen = f"{id_!r} as a path segment means another path to a server"
-                advice = "Let the shape of the id type refuse it, and raise ValueError for it (--id-pattern)"
-            elif (changed := _change(wanted, got, plain, id_)) is not None:
-                seen, advice = f"{id_!r} {changed}", ENCODE
-            else:
-                continue
-        lab.findings.add(name, ok=False, seen=seen, advice=advice)
-        return
-    lab.findings.add(name, ok=True, seen=f"{len(HOSTILE) - refused} stay one value each, {refused} are refused")
+            if not early:
+                return Seen(ok=False, text=f"{id_!r} breaks the request", advice=f"{ENCODE}; or let {SHAPE}")
+            refused += 1
+            continue
+        if id_ in {".", ".."} and _is_segment(wanted, plain):
+            seen = f"{id_!r} as a path segment means another path to a server"
+            return Seen(ok=False, text=seen, advice=f"Let {SHAPE}, and raise ValueError for it (--id-pattern)")
+        if (changed := _change(wanted, got, plain, id_)) is not None:
+            return Seen(ok=False, text=f"{id_!r} {changed}", advice=ENCODE)
+    return Seen(ok=True, text=f"{len(HOSTILE) - refused} stay one value each, {refused} are refused", advice="")
 
 
-async def _check_joined(lab: Lab) -> None:
+async def joined_ids(lab: Lab) -> Seen | None:
     """Where ids are joined in one value, an id that holds the separator becomes two."""
+    if lab.job.chunk_max == 1:
+        return None
     first, second = lab.made_up[:2]
     action, ok, seen = lab.target.action(lab.id_type), True, "no value holds two ids"
     for received in await arrived(lab, action.calls(lab.records(first, second))):
         for value in received.places.values():
             between = value.partition(first)[2].partition(second)[0]
             if first in value and second in value and between:
-                hostile = f"a{between}b"
-                sent = await arrived(lab, action.calls(lab.records(hostile, second)))
-                ok = not any(hostile in each for one in sent for each in one.places.values())
+                with_separator = f"a{between}b"
+                sent = await arrived(lab, action.calls(lab.records(with_separator, second)))
+                ok = not any(with_separator in each for one in sent for each in one.places.values())
                 seen = f"ids are joined by {between!r}" + ("" if ok else ", and an id that holds it becomes two ids")
-    lab.findings.add("calls/joined-ids", ok=ok, seen=seen, advice="Send each id as a value of its own")
+    return Seen(ok, seen)
+
+
+async def look_up_every_id_once(lab: Lab) -> Seen:
+    """Every id is looked up once, by URLs that a gateway takes."""
+    if lab.job.in_common is not None:
+        return Seen(None, "a request of this job asks for what several ids have in common")
+    ids = lab.made_up[: max(2, lab.job.chunk_max)]
+    groups = lab.look_ups.calls(ids)
+    asked = [id_ for group, _ in groups for id_ in group]
+    ok, seen = sorted(asked) == sorted(ids), f"{len(ids)} ids in {len(groups)} request(s)"
+    for group, request in groups:
+        for received in await arrived(lab, [request]):
+            text = " ".join(received.places.values())
+            ok = ok and all(text.count(id_) == (id_ in group) for id_ in ids) and len(received.target) <= URL_MAX
+    return Seen(ok, seen)
+
+
+async def look_up_hostile_ids(lab: Lab) -> Seen | None:
+    """Each hostile id stays one value in the requests of a look-up."""
+    if lab.job.in_common is not None:
+        return None
+    look_ups = lab.look_ups
+    return await hostile(lab, lambda id_: [request for _, request in look_ups.calls([id_])])
 
 
 async def _places(lab: Lab, build: Build, id_: str) -> Places:

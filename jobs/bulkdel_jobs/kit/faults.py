@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import Any, NamedTuple, TypeGuard
 
-from bulkdel.core.decision import Decision, NextStep, Request, Response, Verdict, decision_per_id
-from bulkdel_jobs.kit.lab import Lab, Read, shown
+from bulkdel.core.decision import Decision, NextStep, Request, Verdict, decision_per_id
+from bulkdel_jobs.kit.lab import Good, Lab, Read, Seen, shown
 from bulkdel_jobs.kit.wire import reply
 
 AFTER_S = 7
@@ -24,14 +24,6 @@ NOW = 1_700_000_000
 
 PAGE = b"<!DOCTYPE html><html><body><h1>Something is in the way</h1></body></html>"
 """What a proxy, a firewall or a load balancer answers in the place of the API."""
-
-
-class Good(NamedTuple):
-    """The answer of the look-alike to such a request. ids: those in the request. stranger: an id that is not."""
-
-    response: Response
-    ids: Sequence[str]
-    stranger: str
 
 
 Play = Callable[[Good | None], bytes | None]
@@ -54,6 +46,14 @@ class ApiFault(NamedTuple):
     maybe_applied: bool = False
     after_s: float | None = None
     no_response: bool = False
+
+    @property
+    def reading_advice(self) -> str:
+        """What to do about another decision on a reading request."""
+        return ABSENT_MEANS if self.name == "404" else self.advice.partition(" with maybe_applied")[0]
+
+
+ABSENT_MEANS = "A look-up may read a 404 as: no such account. It must not find one"
 
 
 def _page(status: int, *headers: tuple[str, str]) -> Play:
@@ -171,39 +171,27 @@ RESPONSES = tuple(fault for fault in CATALOGUE if not fault.no_response)
 """Those that a job reads."""
 
 
-ABSENT_MEANS = "A look-up may read a 404 as: no such account. It must not find one"
-
-
-async def check_action_faults(lab: Lab, good: Good | None) -> None:
-    """Answer an action with each fault. good: the answer of the look-alike to such a request."""
-    action = lab.target.action(lab.id_type)
+async def action_fault(lab: Lab, fault: ApiFault) -> Seen:
+    """Answer an action with a fault."""
+    action, good = lab.target.action(lab.id_type), lab.good
     ids = good.ids if good is not None else lab.made_up[:1]
-    for fault in RESPONSES:
-        with lab.findings.watch(f"action/{fault.name}", fault.advice):
-            request = action.calls(lab.records(*ids))[0]
-            decision = await _decided(lab, fault, good, request, action.read, ids=ids)
-            if decision is None:
-                why = "no good answer is known" if good is None else "a good answer names no id, or is empty"
-                lab.findings.skip(f"action/{fault.name}", why)
-                continue
-            if decision.next_step is NextStep.PER_ID:
-                decision = as_whole(decision_per_id(ids, decision), missing=ids[-1])
-            lab.findings.add(
-                f"action/{fault.name}", ok=_right(fault, decision), seen=shown(decision), advice=fault.advice
-            )
+    request = action.calls(lab.records(*ids))[0]
+    decision = await _decided(lab, fault, good, request, action.read, ids=ids)
+    if decision is None:
+        return Seen(None, "no good answer is known" if good is None else "a good answer names no id, or is empty")
+    if decision.next_step is NextStep.PER_ID:
+        decision = as_whole(decision_per_id(ids, decision), missing=ids[-1])
+    return Seen(_right(fault, decision), shown(decision))
 
 
-async def check_reading_faults(lab: Lab, name: str, request: Request, read: Read, good: Response | None) -> None:
-    """Answer a reading request with each fault. It must find nothing, and must not take one for an empty answer."""
-    known = None if good is None else Good(good, (), "")
-    for fault in RESPONSES:
-        with lab.findings.watch(f"{name}/{fault.name}", _reading_advice(fault)):
-            decision = await _decided(lab, fault, known, request, read, ids=())
-            if decision is None:
-                continue
-            absent = fault.name == "404" and decision.next_step is NextStep.SETTLED and not decision.data
-            ok = absent or (decision.next_step in fault.right and _pauses(fault, decision))
-            lab.findings.add(f"{name}/{fault.name}", ok=ok, seen=shown(decision), advice=_reading_advice(fault))
+async def read_fault(lab: Lab, fault: ApiFault, good: Good | None, request: Request, read: Read) -> Seen | None:
+    """Answer a reading request with a fault. It must find nothing, and must not take one for an empty answer."""
+    decision = await _decided(lab, fault, good, request, read)
+    if decision is None:
+        return None
+    absent = fault.name == "404" and decision.next_step is NextStep.SETTLED and not decision.data
+    ok = absent or (decision.next_step in fault.right and _pauses(fault, decision))
+    return Seen(ok, shown(decision))
 
 
 def as_whole(decision: Decision, *, missing: str) -> Decision:
@@ -219,7 +207,7 @@ def as_whole(decision: Decision, *, missing: str) -> Decision:
 
 
 async def _decided(
-    lab: Lab, fault: ApiFault, good: Good | None, request: Request, read: Read, *, ids: Sequence[str]
+    lab: Lab, fault: ApiFault, good: Good | None, request: Request, read: Read, *, ids: Sequence[str] = ()
 ) -> Decision | None:
     """The decision on a request that meets a fault; None when the fault cannot be played."""
     answer = fault.play(good)
@@ -239,7 +227,3 @@ def _right(fault: ApiFault, decision: Decision) -> bool:
 
 def _pauses(fault: ApiFault, decision: Decision) -> bool:
     return fault.after_s is None or decision.after_s == fault.after_s
-
-
-def _reading_advice(fault: ApiFault) -> str:
-    return ABSENT_MEANS if fault.name == "404" else fault.advice.partition(" with maybe_applied")[0]

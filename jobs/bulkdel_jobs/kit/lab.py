@@ -1,4 +1,4 @@
-"""Where a job is checked, and what the checks have found: one line a check, with ok, WRONG or skipped.
+"""What a check is, where a job is checked, and what was found: one line a check, with ok, WRONG or skipped.
 
 Owns every request: it has the target, the sign-in, the look-alike and the server of faults. Requests go through the
 real transport, and each response through the same function as in a run (`core.redaction.decision_on`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,9 +49,24 @@ class Finding(NamedTuple):
         seen = self.seen if len(self.seen) <= SEEN_MAX or not self.ok else f"{self.seen[:SEEN_MAX]}…"
         return f"{word:<8}{self.name:<24} {seen}" + (f". {self.advice}." if self.advice and not self.ok else "")
 
-    def to_json(self) -> dict[str, Any]:
-        """For programs: ok is null for a check that was skipped."""
-        return self._asdict()
+
+class Seen(NamedTuple):
+    """What one check has seen.
+
+    ok: None when the check could not be made; `text` says why. advice: in the place of the check's own.
+    leak: whether a message that a person reads quotes a secret.
+    """
+
+    ok: bool | None
+    text: str
+    advice: str | None = None
+    leak: bool = False
+
+
+MESSAGE = "-message"
+"""The end of the name of a finding about a leak. There is none where nothing leaks."""
+
+QUOTED = "Never put a header, a body or a text of the server into a message as it is"
 
 
 @dataclass(slots=True)
@@ -69,14 +84,13 @@ class JobFindings:
         """How many checks found something wrong."""
         return sum(finding.ok is False for finding in self.found)
 
-    def add(self, name: str, *, ok: bool, seen: str, advice: str = "") -> bool:
-        """Note the result of a check; return `ok`."""
-        self.found.append(Finding(name, ok, seen, advice))
-        return ok
-
-    def skip(self, name: str, why: str, advice: str = "") -> None:
-        """Note that a check could not be made."""
-        self.found.append(Finding(name, None, why, advice))
+    def add(self, name: str, seen: Seen, advice: str = "") -> bool:
+        """Note the result of a check; return whether it is all right. advice: of the check."""
+        advice = advice if seen.advice is None else seen.advice
+        self.found.append(Finding(name, seen.ok, seen.text, "" if seen.ok is None else advice))
+        if seen.leak:
+            self.found.append(Finding(f"{name}{MESSAGE}", ok=False, seen="a message quotes a secret", advice=QUOTED))
+        return bool(seen.ok)
 
     @contextmanager
     def watch(self, name: str, advice: str = "") -> Iterator[None]:
@@ -85,7 +99,7 @@ class JobFindings:
             yield
         except Exception as error:  # noqa: BLE001 - whatever the job raises is what the check has found
             seen = f"{raised(error, self.package)}: a run halts here"
-            self.add(name, ok=False, seen=seen, advice=advice or "Raise no exception")
+            self.add(name, Seen(ok=False, text=seen), advice or "Raise no exception")
 
 
 def raised(error: BaseException, package: str = "") -> str:
@@ -98,6 +112,9 @@ def raised(error: BaseException, package: str = "") -> str:
     return f"raised {type(error).__qualname__} at {Path(code.co_filename).name}, line {line}"
 
 
+SOME = 3
+"""Ids of the first action: enough for an answer with an id missing."""
+
 PATIENCE_S = 0.0
 """How long a sign-in may wait for a server that fails, in a check."""
 
@@ -107,14 +124,25 @@ END_S = 10.0
 Read = Callable[[Response], Decision]
 
 
+class Good(NamedTuple):
+    """The answer of the look-alike to a request. ids: those in the request. stranger: an id that is not."""
+
+    response: Response
+    ids: Sequence[str]
+    stranger: str
+
+
 @dataclass(slots=True)
 class Lab:
-    """Everything that the checks of one job share.
+    """Everything that the checks of one job share, and what they have learnt so far.
 
     made_up: ids of no account, for requests that reach no API. stranger: one more, which the API does not hold.
     to_faults: the way to `server`, which answers with faults. It is sent no credentials, but for a sign-in.
     api: the way to the look-alike, or to the host that the user named; None without one.
+    existing: ids that the API holds and that the action may be carried out for. whole: whether they fill a chunk.
     auth: signed in at `api`; None when that did not work. secrets: what its headers carry.
+    known: ids that the API holds, for look-ups. stateless: an account whose record does not have its state.
+    good: the good answer to an action. readings: the reading requests that were made, by name, with their good answers.
     """
 
     job: Job
@@ -124,15 +152,34 @@ class Lab:
     stranger: str
     server: FaultServer
     to_faults: HttpTransport
-    findings: JobFindings
+    existing: list[str]
+    whole: bool
     api: HttpTransport | None = None
     auth: Auth | None = None
     secrets: set[str] = field(default_factory=set, repr=False)
+    known: Sequence[str] = field(init=False)
+    stateless: Account | None = None
+    good: Good | None = None
+    readings: dict[str, tuple[Request | None, Read, Good | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.known = self.existing
 
     @property
     def look_ups(self) -> LookUps:
         """The look-ups of the job, made anew."""
         return self.target.look_ups(self.id_type)
+
+    @property
+    def to_api(self) -> HttpTransport:
+        """The way to the API, where there is one."""
+        assert self.api is not None
+        return self.api
+
+    @property
+    def some(self) -> list[str]:
+        """The ids of the first action."""
+        return self.existing[: min(SOME, self.job.chunk_max)]
 
     def make_auth(self, transport: HttpTransport) -> Auth:
         """Make a sign-in that sends its requests through `transport`."""
@@ -176,10 +223,9 @@ class Lab:
 
     async def read(self, request: Request, read: Read) -> Any:
         """Send a reading request to the API and return what it read, in all pages of a list. Raises NotRead."""
-        assert self.api is not None
         look_ups, items = self.look_ups, list[Any]()
         for _ in range(PAGES_MAX):
-            response, decision = await self.exchange(self.api, request, read)
+            response, decision = await self.exchange(self.to_api, request, read)
             if decision.next_step is not NextStep.SETTLED:
                 raise NotRead(shown(decision))
             if not isinstance(decision.data, list) or not isinstance(response, Response):
@@ -190,6 +236,20 @@ class Lab:
                 return items
             request = following
         raise NotRead(f"a list has not ended after {PAGES_MAX} pages")
+
+
+class Check(NamedTuple):
+    """One row of the table of checks.
+
+    name: `group/check`. play: says what it has seen; None where there is nothing to check.
+    needs: what there must be for it. advice: what to do when it is wrong; raises: when the job raises an exception.
+    """
+
+    name: str
+    play: Callable[[Lab], Awaitable[Seen | None]]
+    needs: Sequence[str]
+    advice: str
+    raises: str = ""
 
 
 class NotRead(BulkdelError):
