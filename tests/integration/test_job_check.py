@@ -645,6 +645,11 @@ def test_a_job_without_look_ups(check: Callable[..., Checked]) -> None:
     assert checked.checks["look-up"]["ok"] is None
 
 
+def test_look_ups_that_are_none_of_the_contract(check: Callable[..., Checked]) -> None:
+    checked = check(job(look_ups=lambda: None))
+    assert (checked.code, checked.wrong) == (1, {"contract/look-ups"})
+
+
 def test_a_job_without_a_look_alike(check: Callable[..., Checked]) -> None:
     """Its requests and its reading are checked. What needs a good answer is skipped."""
 
@@ -736,6 +741,7 @@ def test_which_hosts_take_an_action(host: str, loopback: bool) -> None:
 
 LOUD = """
 from bulkdel.errors import Halted
+from bulkdel.job import NoLookUps
 from tests.checked_jobs import Right, Token
 
 class HaltsLoudly(Token):
@@ -744,7 +750,7 @@ class HaltsLoudly(Token):
 
 class Job(Right):
     token = HaltsLoudly
-    look_ups = lambda: None
+    look_ups = NoLookUps
 """
 
 

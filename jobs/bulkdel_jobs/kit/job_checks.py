@@ -12,6 +12,7 @@ from functools import partial
 from bulkdel.core.decision import Decision, NextStep, Response, Verdict, decision_per_id
 from bulkdel.core.guards import Facts
 from bulkdel.http.transport import is_loopback
+from bulkdel.job import LookUps
 from bulkdel_jobs.kit import check_calls, check_look_ups, check_sign_in
 from bulkdel_jobs.kit.check_calls import ENCODE, URL_MAX
 from bulkdel_jobs.kit.check_sign_in import REJECTIONS_MAX
@@ -23,7 +24,7 @@ DONE = frozenset({Verdict.SETTLED, Verdict.ALREADY})
 
 NEEDS: Mapping[str, Callable[[Lab], bool]] = {
     "ids": lambda lab: not lab.job.takes_records,  # not whole records
-    "look-ups": lambda lab: lab.look_ups.possible,
+    "look-ups": lambda lab: isinstance(lab.look_ups, LookUps) and lab.look_ups.possible,
     "an API": lambda lab: lab.api is not None,
     "credentials": lambda lab: lab.target.key is not None,
     "a sign-in": lambda lab: lab.auth is not None,
@@ -38,6 +39,12 @@ NEEDS: Mapping[str, Callable[[Lab], bool]] = {
 async def left_out(lab: Lab, without: str, why: Callable[[Lab], str]) -> Seen | None:
     """Say why the checks are left out that need something."""
     return None if NEEDS[without](lab) else Seen(None, why(lab))
+
+
+async def look_ups_of_contract(lab: Lab) -> Seen | None:
+    """The look-ups are of this edition of the contract."""
+    found = lab.look_ups
+    return None if isinstance(found, LookUps) else Seen(ok=False, text=f"look_ups() returned {type(found).__name__}")
 
 
 async def action(lab: Lab) -> Seen:
@@ -96,6 +103,7 @@ ACTION = ("ids", "a sign-in", "ids to act on")
 LOOK_UP = ("ids", "look-ups", "a sign-in")
 KNOWN = (*LOOK_UP, "ids to look up")
 
+OF_CONTRACT = "look_ups() returns an instance of bulkdel.job.LookUps, or NoLookUps()"
 RECORDS = "a row of this job is a whole record, and no check makes one up"
 UNSEEN = "the job has no look-ups: a plan says what cannot be known then"
 MATCH = "match() compares the id in the record with the id that was asked for"
@@ -115,6 +123,12 @@ LISTED = "state_control() lists accounts that are not in the target state, and t
 REACHED = "Account.reached, or read_state(), must say whether an account is in the target state"
 
 CHECKS: tuple[Check, ...] = (
+    Check(
+        "contract/look-ups",
+        look_ups_of_contract,
+        (),
+        OF_CONTRACT,
+    ),
     Check("calls", partial(left_out, without="ids", why=lambda _: RECORDS), (), ""),
     Check("calls/repeatable", check_calls.repeatable, ("ids",), SAME),
     Check("calls/every-id-once", check_calls.every_id_once, ("ids",), ONCE),
