@@ -22,10 +22,11 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.engine.drain import Drain
 from bulkdel.engine.pipeline import settle_chunk
 from bulkdel.engine.session_context import SessionContext, Tally
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Drain, Workers
+from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup

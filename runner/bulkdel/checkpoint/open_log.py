@@ -12,11 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import RUN, F, LogKind, Reader, Unborn, refuse_without_run, writer_of
-from bulkdel.checkpoint.takeover import another_words
-from bulkdel.core.log_entries import Damaged, Session, Unreadable, decode_line, frame
+from bulkdel.checkpoint.reader import RUN, F, LogKind, Reader, Unborn, refuse_without_run
+from bulkdel.checkpoint.takeover import another_words, refuse_while_written, session_in, writer_of
+from bulkdel.core.log_entries import Damaged, Unreadable, frame
 from bulkdel.errors import NotAcceptable
-from bulkdel.output import say
 from bulkdel.place.lease import Lease
 from bulkdel.place.log_place import Busy, LogPlace, Overtaken, PinnedFile, WritableLines
 from bulkdel.place.spool import Spool
@@ -91,7 +90,7 @@ class OpenLog:
             fold = log._fold = log._reader.replay()
             log._take_over_state()
             if fold.under_way is not None:
-                log._watch(fold.under_way)
+                refuse_while_written(log._lines, place, kind, fold.under_way, log.seq + 1)
             log.recovered = log._lines.settle(log.seq, log.size, log._reader.last)
         except BaseException:
             log.close()
@@ -112,7 +111,7 @@ class OpenLog:
         try:
             self._append(parts)
         except Taken as taken:
-            raise Fenced(writer_of(_session_of(taken.found, self.seq + 1), self._kind)) from None
+            raise Fenced(writer_of(session_in(taken.found, self.seq + 1), self._kind)) from None
         except Busy:
             raise Fenced(writer_of(self._fold.under_way, self._kind), busy=True) from None
         except Overtaken:
@@ -155,17 +154,6 @@ class OpenLog:
         self.size += len(line)
         self.sha.update(line)
 
-    def _watch(self, session: Session) -> None:
-        """Raise NotAcceptable when the process of this session still writes."""
-        where, by = self.place.where, writer_of(session, self._kind)
-        if self._lines.watch_s:
-            wait_s = self._lines.watch_s
-            say(f"{where}: {by} has not ended. Watching for {wait_s:.0f} s whether it still writes.", "watching")
-        line = self._lines.watch(self.seq + 1)
-        if line is not None:
-            by = writer_of(_session_of(line, self.seq + 1) or session, self._kind)
-            raise NotAcceptable(f"{where}: {by} is under way. Wait for it to end or stop it, then run this again.")
-
     def _take_over_state(self) -> None:
         self.seq, self.size, self.sha = self._reader.seq, self._reader.size, self._reader.sha.copy()
 
@@ -186,13 +174,3 @@ def _writable(place: LogPlace, kind: LogKind[Any], *, new: bool) -> WritableLine
         return place.writable(new=new, another=new and kind is RUN)
     except Busy:
         raise NotAcceptable(another_words(place, kind)) from None
-
-
-def _session_of(line: bytes, seq: int) -> Session | None:
-    """The session that begins with this line; None when none does."""
-    try:
-        entries = decode_line(line, seq).entries
-    except (Damaged, Unreadable):
-        return None
-    first = entries[0] if entries else None
-    return first if isinstance(first, Session) and first.event == "start" else None

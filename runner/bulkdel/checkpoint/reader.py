@@ -361,15 +361,6 @@ def reading(place: LogPlace, kind: LogKind[F], *, partly: bool = False, by_rolls
         yield Reader(lines, place, kind, partly=partly)
 
 
-def writer_of(session: Session | None, kind: LogKind[Any]) -> str:
-    """The process of a session, in words."""
-    facts = session.facts if session is not None else {}
-    where = ", ".join(
-        f"{name} {facts[key]}" for name, key in (("host", "machine"), ("pid", "pid"), ("user", "user")) if key in facts
-    )
-    return f"another {kind.name} ({where})" if where else f"another {kind.name}"
-
-
 def read_log(place: LogPlace, *, partly: bool = False) -> SoundLog:
     """Read the log of a run. A damaged tail is counted and otherwise ignored. Raises NotAcceptable: see `Reader`.
 

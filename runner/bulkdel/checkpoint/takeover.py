@@ -1,4 +1,7 @@
-"""Whether a process writes a log now: its lock tells, or in a store new lines. The log names the process."""
+"""Whether a log may be taken over: not while a process writes it. Its lock tells, or in a store new lines.
+
+The log names the process. In a store the successor watches for as long as a lease lasts (`place.lease`).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from bulkdel.checkpoint.reader import RUN, Fold, LogKind, reading
+from bulkdel.core.log_entries import Damaged, Session, Unreadable, decode_line
 from bulkdel.errors import NotAcceptable
-from bulkdel.place.log_place import Busy, LogPlace
+from bulkdel.output import say
+from bulkdel.place.log_place import Busy, LogPlace, WritableLines
 
 
 @contextmanager
@@ -59,3 +64,32 @@ def another_words(place: LogPlace, kind: LogKind[Any] = RUN) -> str:
         f"{place.where}: another {writer_words(place, kind)} is under way. Wait for it to end or stop it, then run "
         "this again."
     )
+
+
+def refuse_while_written(lines: WritableLines, place: LogPlace, kind: LogKind[Any], session: Session, seq: int) -> None:
+    """Raise NotAcceptable when the process of this session still writes. seq: of the next line. Blocks."""
+    where, by = place.where, writer_of(session, kind)
+    if lines.watch_s:
+        say(f"{where}: {by} has not ended. Watching for {lines.watch_s:.0f} s whether it still writes.", "watching")
+    if (line := lines.watch(seq)) is not None:
+        by = writer_of(session_in(line, seq) or session, kind)
+        raise NotAcceptable(f"{where}: {by} is under way. Wait for it to end or stop it, then run this again.")
+
+
+def writer_of(session: Session | None, kind: LogKind[Any]) -> str:
+    """The process of a session, in words."""
+    facts = session.facts if session is not None else {}
+    where = ", ".join(
+        f"{name} {facts[key]}" for name, key in (("host", "machine"), ("pid", "pid"), ("user", "user")) if key in facts
+    )
+    return f"another {kind.name} ({where})" if where else f"another {kind.name}"
+
+
+def session_in(line: bytes, seq: int) -> Session | None:
+    """The session that begins with this line; None when none does."""
+    try:
+        entries = decode_line(line, seq).entries
+    except (Damaged, Unreadable):
+        return None
+    first = entries[0] if entries else None
+    return first if isinstance(first, Session) and first.event == "start" else None

@@ -44,7 +44,7 @@ from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, RENEWALS_MAX
 from bulkdel.core.outcome import NOTHING_SAID, TAKEN, Detail, Kind, Reduction, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.core.retry import ATTEMPTS_MAX, sends_again
 
 
 class LookUpReason(enum.Enum):
@@ -430,7 +430,7 @@ class ChunkState:
     def _retry(self, sub_chunk: SubChunk, *, free: bool) -> None:
         """Send again after no response, or one without a clear answer, until the attempts run out."""
         sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not free))
-        if sub_chunk.attempts < self.attempts_max:
+        if sends_again(sub_chunk.attempts, self.attempts_max):
             self._stack.append((sub_chunk, None))
         elif sub_chunk.touched:
             self._stack.append((sub_chunk, LookUpReason.EXHAUSTED))

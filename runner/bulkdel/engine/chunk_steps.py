@@ -24,9 +24,9 @@ from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import RETRY_MAX_S
 from bulkdel.engine.backup import Backup, line_of
+from bulkdel.engine.drain import Stop
 from bulkdel.engine.session_context import SessionContext, counts_of, write_settled
 from bulkdel.engine.snapshot import Event
-from bulkdel.engine.workers import Stop
 from bulkdel.errors import Halted
 from bulkdel.format import counted
 from bulkdel.http.client import WorkerState, WorkerStatus

@@ -18,8 +18,8 @@ from bulkdel.core.account_match import REUSE_AFTER_S
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.log_entries import Change, Changed, ChangedBy, Value, stamp
 from bulkdel.core.pace import By, Pause, Pauses, RateLimits, Wish
+from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.snapshot import Event, Snapshot
-from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import NotConfirmed, UsageError
 from bulkdel.format import span, until_words
 from bulkdel.log_words import SOURCES

@@ -23,7 +23,8 @@ from typing import Any
 from bulkdel.core.log_entries import MembershipsSaved, stamp
 from bulkdel.durable import atomic_file, remove_parts, same_bytes
 from bulkdel.engine.backup import packing
-from bulkdel.engine.workers import Drain, Workers
+from bulkdel.engine.drain import Drain
+from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed, Halted
 from bulkdel.format import counted
 from bulkdel.http.client import WorkerStatus

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.control import Changes, SessionControl
 from bulkdel.engine.creation_context import Creations
+from bulkdel.engine.drain import Drain, Stop, begin_drain
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.pipeline import settle_export
@@ -35,7 +35,7 @@ from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.throttled import ThrottledNotes
-from bulkdel.engine.workers import Drain, Stop, Workers
+from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
@@ -80,20 +80,6 @@ class RunSession(Protocol):
     def snapshot(self) -> Snapshot | None:
         """The current figures."""
         ...
-
-
-def begin_drain(drain: Drain, signum: int | None, on_event: Callable[[Event], None]) -> None:
-    """Begin the drain of a session, and say so. signum: the signal that asks for it; None when the caller does."""
-    why = "requests on the wire may finish"
-    if signum is None:
-        stop = Stop("the caller drained the run", drained=True)
-        on_event(Event("warning", "run.draining", {"why": why}))
-    else:
-        stop = Stop(signal.Signals(signum).name, signal=signum)
-        on_event(
-            Event("warning", "run.draining", {"signal": stop.why, "why": f"{why}; a second signal leaves at once"})
-        )
-    drain.begin(stop)
 
 
 class SendingSession:

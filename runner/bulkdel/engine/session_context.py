@@ -22,10 +22,10 @@ from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.outcome import Settled
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.creation_context import Creations
+from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.snapshot import Event
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Drain, Stop
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup

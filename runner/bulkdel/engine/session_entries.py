@@ -19,8 +19,8 @@ from bulkdel.core.address import shown_address
 from bulkdel.core.log_entries import Header, stamp
 from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import Ending, exit_code, status_of
+from bulkdel.engine.drain import Stop
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Stop
 from bulkdel.errors import FileFailed
 from bulkdel.format import located, printable
 from bulkdel.options import SECRET

@@ -13,15 +13,15 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.adaptive_rate import Slowed
+from bulkdel.engine.drain import Drain, Stop, drain_on_failure, watch_time
 from bulkdel.engine.snapshot import Snapshot
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.errors import BulkdelError, FileFailed
+from bulkdel.errors import FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.job import job_faults
 
@@ -30,38 +30,6 @@ T = TypeVar("T")
 AT_ONCE = 128
 """Items that are read at a time. When fewer are left, the next ones are read. With fewer at a time the changes of
 thread would cost more, with more the items would take more memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why a session stops before its end.
-
-    signal: its number, if a signal stopped it. error: the failure that stopped it. planned: --not-after has come, or a
-    change asks for the stop. drained: the caller drained the run.
-    """
-
-    why: str
-    signal: int | None = None
-    error: BulkdelError | None = None
-    planned: bool = False
-    drained: bool = False
-
-
-class Drain:
-    """Draining: no new chunk and no retry; requests on the wire may finish.
-
-    stop: the reason; None before the drain begins. begun: set when it begins.
-    """
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.stop: Stop | None = None
-
-    def begin(self, stop: Stop) -> None:
-        """Begin to drain. The first reason stays, except that any other reason replaces a planned stop."""
-        if self.stop is None or (self.stop.planned and not stop.planned):
-            self.stop = stop
-        self.begun.set()
 
 
 class Prefetch(Generic[T]):
@@ -298,26 +266,3 @@ class Workers:
         except asyncio.CancelledError:
             if self._drain.stop is None:
                 raise
-
-
-async def drain_on_failure(begin_drain: Callable[[Stop], object], step: Awaitable[Any]) -> None:
-    """Begin the drain when `step` raises. An unexpected error, which is no BulkdelError, is raised again."""
-    try:
-        await step
-    except asyncio.CancelledError:
-        raise
-    except BulkdelError as error:
-        begin_drain(Stop(str(error), error=error))
-    except BaseException as error:
-        begin_drain(Stop(f"unexpected: {type(error).__name__}"))  # the others drain, then it is raised
-        raise
-
-
-async def watch_time(until: Callable[[], tuple[float, str] | None], wall: Callable[[], float], drain: Drain) -> None:
-    """Drain at --not-after. until: epoch seconds and words; None without one. It may change.
-
-    Reads the wall clock every second: it may be set, and a laptop may sleep.
-    """
-    while (at := until()) is None or (left_s := at[0] - wall()) > 0:  # noqa: ASYNC110 - no event announces it
-        await asyncio.sleep(1.0 if at is None else min(left_s, 1.0))
-    drain.begin(Stop(f"it is {at[1]} (--not-after)", planned=True))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from bulkdel.core.address import WEB, Address
 from bulkdel.core.log_entries import stamp
-from bulkdel.core.retry import ATTEMPTS_MAX, backoff_s
+from bulkdel.core.retry import backoff_s, sends_again
 from bulkdel.durable import write_all
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.file import Export
@@ -223,7 +223,7 @@ async def asking(
         if furthest() > best:
             failed, best, since = 0, furthest(), now
         failed += 1
-        if now - since >= fetching.patience_s or (best == 0 and failed >= ATTEMPTS_MAX):
+        if now - since >= fetching.patience_s or (best == 0 and not sends_again(failed)):
             raise Halted(
                 f"{address.shown}: {reason}. Nothing came for {span(now - since)}, and nothing was sent. Run the same "
                 "command again when it can be reached."

@@ -25,13 +25,12 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import LimitPortions
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import Changes, SessionControl
-from bulkdel.engine.session import RunSession, SendingSession, SessionResult, begin_drain
+from bulkdel.engine.drain import Drain, Stop, begin_drain, ended_before, watch_time, watching
+from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.threads import in_thread
-from bulkdel.engine.watches import ended_before, watching
-from bulkdel.engine.workers import Drain, Stop, watch_time
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of
 from bulkdel.fleet.local import LocalProcesses

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bulkdel.core.decision import Decision, NextStep, Request, Response, is_outage
 from bulkdel.core.redaction import IdRedactor
-from bulkdel.core.retry import ATTEMPTS_MAX
+from bulkdel.core.retry import sends_again
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.job import LookUps, Paged
@@ -78,7 +78,7 @@ class RetryingClient:
                 return decision
             attempts += not decision.free
             waits = self._patient and self._client.patient and is_outage(self._client.transport.fault, decision)
-            if self._client.draining or (attempts >= ATTEMPTS_MAX and not waits):
+            if self._client.draining or not (sends_again(attempts) or waits):
                 return None
             await self._client.back_off(max(1, attempts), decision.after_s or 0.0, self._chance())
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from bulkdel.checkpoint.reader import RUN, header_of, read_log, writer_of
-from bulkdel.checkpoint.takeover import is_locked
+from bulkdel.checkpoint.reader import RUN, header_of, read_log
+from bulkdel.checkpoint.takeover import is_locked, writer_of
 from bulkdel.command_line import CommandLine
 from bulkdel.core.answer_types import check_answer
 from bulkdel.errors import NotAcceptable, UsageError

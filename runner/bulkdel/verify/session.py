@@ -32,10 +32,11 @@ from bulkdel.core.ranges import ranges_of
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
+from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.snapshot import Snapshot
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.workers import Drain, Stop, Workers
+from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.http.account_reader import STRANGER

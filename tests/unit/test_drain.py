@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from bulkdel.engine.watches import ended_before, watching
-from bulkdel.engine.workers import Stop
+from bulkdel.engine.drain import Stop, ended_before, watching
 from bulkdel.errors import BulkdelError, Halted
 
 
