@@ -33,7 +33,6 @@ ELSEWHERE = {
     "check_files_of_job": "safety/preparation.py",
     "check_folder": "safety/place_checks.py",
     "check_folder_of": "cli/app.py",
-    "check_known": "engine/backup.py",
     "check_look_ups": "fleet/shard.py",
     "check_named_host": "commands/resume.py",
     "check_not_handed_over": "commands/restore.py",

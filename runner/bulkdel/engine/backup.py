@@ -31,7 +31,7 @@ from bulkdel.durable import DISK, Disk, check_place
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.lines import LINE_MAX
-from bulkdel.safety.backup_checks import check_known
+from bulkdel.place.backup_file import check_known
 from bulkdel.store.certain import Retrying
 from bulkdel.store.file_parts import parts_of
 from bulkdel.store_path import StorePath, in_store

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bulkdel.checkpoint.open_log import Files
 from bulkdel.checkpoint.writer import Checkpoint
@@ -20,7 +21,9 @@ from bulkdel.http.client import Connect, connect
 from bulkdel.place.lease import LEASE_S, Terms
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_place
-from bulkdel.settings import SendingSettings
+
+if TYPE_CHECKING:
+    from bulkdel.settings import SendingSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bulkdel.core.adaptive_rate import AdaptiveRate, Slowed
 from bulkdel.core.circuit_breaker import CircuitBreaker
@@ -31,8 +31,10 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import ADDRESS, KeeperAddress, sharing
 from bulkdel.http.transport import HttpTransport, Transport, TransportOptions
 from bulkdel.job import Auth, Target, job_faults
-from bulkdel.settings import CommonSettings
 from bulkdel.times import since_boot
+
+if TYPE_CHECKING:
+    from bulkdel.settings import CommonSettings
 
 POLL_S = 0.25
 """Seconds between two looks of a waiting request at the breaker (another probe may close it), or at the lease."""

@@ -6,7 +6,6 @@ UsageError is exit 2, NotAcceptable 3.
 from __future__ import annotations
 
 import os
-import stat
 import zlib
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bulkdel.core.log_entries import MembershipsSaved, Saved
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
+from bulkdel.place.backup_file import check_known
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import BACKUP, logged_file, logged_name
@@ -151,30 +151,4 @@ def _check_copied(path: Path, known: MembershipsSaved) -> None:
         raise NotAcceptable(
             f"{path}: is not the copy of the memberships that this run wrote: {fault}. Nothing was sent. "
             "Put the file back, then run the same command again."
-        )
-
-
-def check_known(path: Path, durable: Saved | None) -> None:
-    """Refuse a file that is not this run's backup. durable: as in `Backup.open`. Raises NotAcceptable."""
-    if in_store(path):
-        return  # its objects are read when it is opened
-    try:
-        there = path.lstat()
-    except FileNotFoundError:
-        size = 0
-    except OSError as error:
-        raise NotAcceptable(f"{path}: the backup cannot be read: {error.strerror}") from error
-    else:
-        if not stat.S_ISREG(there.st_mode):
-            raise NotAcceptable(f"{path}: is not a regular file; a backup has to be one")
-        size = there.st_size
-    if durable is None and size:
-        raise NotAcceptable(
-            f"{path}: is there already, and the last session of this run did not write it. Nothing was sent. "
-            "Name a new file (--backup-to)."
-        )
-    if durable is not None and size < durable.size:
-        raise NotAcceptable(
-            f"{path}: holds {size:,} bytes, but this run wrote {durable.size:,}: copies of "
-            "records are missing. Nothing more was sent. Put the file back, or name a new one (--backup-to)."
         )
