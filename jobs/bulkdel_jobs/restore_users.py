@@ -1,6 +1,7 @@
 """The job `restore-users`: creates users again from the records of a backup, by GenAuth's V3 call create-users-batch.
 
 It is the undo of `delete-users`: `bulkdel restore` makes its export. Its plan says what comes back, and what does not.
+`genauth.create_users` has the request, and the look-ups by the keys of a user.
 """
 
 from __future__ import annotations

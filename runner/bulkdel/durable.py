@@ -1,6 +1,6 @@
 """Durable writes: bytes are on the disk on return, and a new file gets its name only when it is complete.
 
-Every function may raise OSError.
+`place.log_file` writes the log by them. Every function may raise OSError.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
-from bulkdel.commands.several import RunState, answers_of, at_once, print_answers, show_states, state_in
+from bulkdel.commands.several import StateOfRun, answers_of, at_once, print_answers, show_states, state_in
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotAcceptable, UsageError
@@ -70,14 +70,14 @@ def _doing(batch: Batch, environ: Mapping[str, str]) -> str | None:
     return shown(told["text"]) if told is not None and told["ok"] else None
 
 
-def _states(batch: Batch, runs: Sequence[BatchRun], environ: Mapping[str, str]) -> list[RunState]:
+def _states(batch: Batch, runs: Sequence[BatchRun], environ: Mapping[str, str]) -> list[StateOfRun]:
     """Where the runs are."""
     kept = read_state(batch.log, batch.path)
 
-    def state(run: BatchRun) -> RunState:
+    def state(run: BatchRun) -> StateOfRun:
         code = kept.ended[run.name].exit if run.name in kept.ended else None
         rows = int(kept.confirmed[run.name]["rows"]) if run.name in kept.confirmed else 0
-        return state_in(run.place_in(batch.base), RunState(run.name, NOT_BEGUN, rows, exit=code), environ)
+        return state_in(run.place_in(batch.base), StateOfRun(run.name, NOT_BEGUN, rows, exit=code), environ)
 
     return at_once(runs, state)
 

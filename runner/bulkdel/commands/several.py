@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
+class StateOfRun:
     """Where one of several runs is, from its log and from its process.
 
     counts: rows by outcome, in the words of its job. exit: of its last process in the batch; None without one.
@@ -87,7 +87,7 @@ class RunState:
 
 
 def show_states(
-    look: Callable[[], tuple[Sequence[RunState], Mapping[str, Any]]],
+    look: Callable[[], tuple[Sequence[StateOfRun], Mapping[str, Any]]],
     *,
     as_json: bool,
     watch: bool,
@@ -132,7 +132,7 @@ def at_once(runs: Sequence[R], look: Callable[[R], T]) -> list[T]:
     return asyncio.run(look_at_all())
 
 
-def state_in(run: Path, before: RunState, environ: Mapping[str, str]) -> RunState:
+def state_in(run: Path, before: StateOfRun, environ: Mapping[str, str]) -> StateOfRun:
     """Read the log of a run. One that cannot be read is told of, and does not hide the other runs.
 
     run: its place. before: its name, and its state without a log.
@@ -148,10 +148,10 @@ def state_in(run: Path, before: RunState, environ: Mapping[str, str]) -> RunStat
     counts, rows = counts_of(progress), progress.rows
     settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
     state = RUNNING if running else state_of(progress)
-    return RunState(before.name, state, rows, settled, counts, None if running else before.exit, live)
+    return StateOfRun(before.name, state, rows, settled, counts, None if running else before.exit, live)
 
 
-def table_lines(states: Sequence[RunState]) -> Iterator[str]:
+def table_lines(states: Sequence[StateOfRun]) -> Iterator[str]:
     """One line for each run, and the totals."""
     width = max(len(state.name) for state in states)
     for state in states:
@@ -167,7 +167,7 @@ def table_lines(states: Sequence[RunState]) -> Iterator[str]:
     yield f"{rows}; runs: " + ", ".join(f"{count:,} {name}" for name, count in phases.items())
 
 
-def totals_of(states: Sequence[RunState]) -> dict[str, int]:
+def totals_of(states: Sequence[StateOfRun]) -> dict[str, int]:
     """Rows by outcome, all rows and those that are settled, of all runs."""
     totals = Counter[str]()
     for state in states:
@@ -178,8 +178,8 @@ def totals_of(states: Sequence[RunState]) -> dict[str, int]:
 def status(runs: Sequence[Path], *, as_json: bool, watch: bool, environ: Mapping[str, str]) -> int:
     """Show the states of these runs. Returns the exit code of `show_states`."""
 
-    def look() -> tuple[list[RunState], Mapping[str, Any]]:
-        return at_once(runs, lambda run: state_in(run, RunState(str(run), NOT_BEGUN), environ)), {}
+    def look() -> tuple[list[StateOfRun], Mapping[str, Any]]:
+        return at_once(runs, lambda run: state_in(run, StateOfRun(str(run), NOT_BEGUN), environ)), {}
 
     code = show_states(look, as_json=as_json, watch=watch, environ=environ)
     if not (as_json or watch):

@@ -1,4 +1,4 @@
-"""How a session drains: why it stops early, what begins the drain, and waits that the drain ends.
+"""How a session drains: why it stops early, what begins the drain, and waits that a drain cuts short.
 
 In a drain no new chunk begins and nothing is repeated; requests on the wire may finish. A signal, the caller, a
 failure, or the time of --not-after begins it. `engine.workers` ends the waits of its workers then.

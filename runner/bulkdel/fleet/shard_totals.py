@@ -1,4 +1,7 @@
-"""The shards of a run as the run sees them: the figures of each, and what they add up to."""
+"""The shards of a run while they send: the figures of each, and what they add up to.
+
+At the end the logs of the shards are added up: `core.run_state.RunState.take`, with what `checkpoint.reader` has read.
+"""
 
 from __future__ import annotations
 
