@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.halt_limits import number_or_share
@@ -24,7 +25,7 @@ from bulkdel.core.ranges import size_of
 from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.backup import Backup
-from bulkdel.engine.control import Changes, SessionControl
+from bulkdel.engine.control import Changes, Controlled, SessionControl
 from bulkdel.engine.creation_context import Creations
 from bulkdel.engine.drain import Drain, Stop, begin_drain
 from bulkdel.engine.gate import Gate, OpenGate
@@ -66,27 +67,11 @@ class SessionResult:
     log_sha256: str
 
 
-class RunSession(Protocol):
-    """A session of a run: `SendingSession`, or one that lets other processes send."""
+class RunSession(ABC):
+    """A session of a run: its start, a body that sends, its stop. `run` it once; `drain` may begin at any time.
 
-    async def run(self) -> SessionResult:
-        """Send until every row is settled or the session is stopped."""
-        ...
-
-    def drain(self, signum: int | None = None) -> None:
-        """Begin to drain."""
-        ...
-
-    def snapshot(self) -> Snapshot | None:
-        """The current figures."""
-        ...
-
-
-class SendingSession:
-    """The session that sends. `run` it once; `drain` may begin at any time.
-
-    changes: those of the run, also of the time before. start: the facts of its start entry. key: for its MAC; None for
-    none. on_event: called with each event. chunk_events: whether chunks are events.
+    start: the facts of its start entry. key: for its MAC; None for none. on_event: called with each event.
+    chunk_events: whether chunks are events. changes: those of the run, also of the time before.
     """
 
     def __init__(
@@ -105,42 +90,91 @@ class SendingSession:
         self._log = log
         self._start = start
         self._key = key
-        self._surroundings = surroundings
+        self._around = surroundings
         self._on_event = on_event
         self._chunk_events = chunk_events
         self._drain = Drain()
+        self._resumed = log.progress.sessions > 0
+        self._changes = changes or Changes()
+
+    @abstractmethod
+    async def run(self) -> SessionResult:
+        """Send until every row is settled or the session is stopped. The result says how it ended.
+
+        Raises NotAcceptable or FileFailed before the first request when backup or log cannot be opened or written.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot | None:
+        """The current figures; None before requests can be sent."""
+
+    def drain(self, signum: int | None = None) -> None:
+        """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
+        begin_drain(self._drain, signum, self._on_event)
+
+    @property
+    def _until(self) -> tuple[float, str] | None:
+        """When to stop (--not-after): epoch seconds, and words."""
+        until = self._plan.until
+        return None if until is None else (until.timestamp(), until_words(until))
+
+    def _note_start(self, stack: AsyncExitStack, facts: Mapping[str, Any]) -> None:
+        """Enqueue the start entry, and keep the log until the stack is closed."""
+        self._log.enqueue(Session("start", stamp(self._around.wall()), "", facts), key=self._key)
+        stack.callback(asyncio.create_task(self._log.keep()).cancel)
+
+    def _note_stop(self, facts: Mapping[str, Any]) -> None:
+        """Enqueue the stop entry."""
+        self._log.enqueue(Session("stop", stamp(self._around.wall()), "", facts), key=self._key)
+
+    def _control_of(self, controlled: Controlled) -> SessionControl:
+        """The control of what sends. From now on the session can be changed."""
+        plan, around = self._plan, self._around
+        control = SessionControl(plan, self._log, controlled, self._drain, wall=around.wall, on_event=self._on_event)
+        self._changes.begin(control)
+        return control
+
+    def _figures(self, began: float, requests: int, more: Mapping[str, Any]) -> dict[str, Any]:
+        """The figures of the session. began: by the steady clock. requests: since the sign-in. more: of these."""
+        return {
+            "requests": self._plan.server.requests + requests,
+            **more,
+            "resumed": self._resumed,
+            "duration_s": round(self._around.steady() - began, 3),
+        }
+
+
+class SendingSession(RunSession):
+    """The session whose body sends in this process."""
+
+    def __init__(self, plan: RunPlan, log: Checkpoint, **more: Any) -> None:
+        """more: as of `RunSession`."""
+        super().__init__(plan, log, **more)
         # The parts that need no connection.
         self._look_ups = plan.target.look_ups(plan.id_type, full=plan.arguments.settings.keeps_backup)
         self._action = plan.target.action(plan.id_type)
         self._tally = Tally(IdSet(plan.id_type), succeeded=log.progress.counts["done"] > 0)
         self._refused_max = number_or_share(plan.arguments.settings.max_refused)
         self._before = log.progress.outcomes
-        self._resumed = log.progress.sessions > 0
         self._workers: Workers | None = None  # while requests can be sent
         self._control: SessionControl | None = None  # while it can be changed
-        self._changes = changes or Changes()
         self._copying: MembershipsCopy | None = None
         self._replaces = plan.replaces_memberships  # before this session says that it makes the copy
 
     async def run(self) -> SessionResult:
-        """Send until every row is settled or the session is stopped. The result says how it ended.
-
-        Raises NotAcceptable or FileFailed before the first request when backup or log cannot be opened or written.
-        """
-        plan, log, around, began = self._plan, self._log, self._surroundings, self._surroundings.steady()
+        """See `RunSession`."""
+        plan, log, around, began = self._plan, self._log, self._around, self._around.steady()
         settings = plan.arguments.settings
         async with AsyncExitStack() as stack:
             backup = await self._begin(stack)
             client = await stack.enter_async_context(self._connect(log.progress.header.pinned["pool"]))
             lookup = self._lookup(client)
             context = self._context(client, lookup, backup)
-            until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
             concurrency, drain_s = settings.in_flight, settings.drain
-            workers = Workers(client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=until)
-            self._workers = workers
-            control = SessionControl(plan, log, workers, self._drain, wall=around.wall, on_event=self._on_event)
-            self._control = control
-            self._changes.begin(control)
+            self._workers = workers = Workers(
+                client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=self._until
+            )
+            self._control = control = self._control_of(workers)
             throttled = ThrottledNotes(client, log, around.wall)
             stack.callback(asyncio.create_task(throttled.watch()).cancel)
             if plan.copies_memberships:
@@ -148,24 +182,18 @@ class SendingSession:
             if plan.export.rows is not None:  # else the run is complete
                 await settle_export(plan.export.rows.rows, context, workers, self._left)
             throttled.note()
-            figures = {
-                "requests": plan.server.requests + client.transport.requests,
-                **client.figures,
-                "resumed": self._resumed,
-                "duration_s": round(around.steady() - began, 3),
-            }
+            figures = self._figures(began, client.transport.requests, client.figures)
         self._changes.end()
         return await self._end(context, figures, until=control.until)
 
     async def _begin(self, stack: AsyncExitStack) -> Backup | None:
         """Open the backup, and write the first entries of the session. `stack` closes the backup."""
-        plan, log, around, backup = self._plan, self._log, self._surroundings, None
+        plan, log, around, backup = self._plan, self._log, self._around, None
         if (to := plan.arguments.backup) is not None:
             terms = around.terms_of(plan.arguments.settings)
             backup = await asyncio.to_thread(around.open_backup, to, plan.backup_known, terms)
             stack.push_async_callback(asyncio.to_thread, backup.close)
-        log.enqueue(Session("start", stamp(around.wall()), "", self._start), key=self._key)
-        stack.callback(asyncio.create_task(log.keep()).cancel)
+        self._note_start(stack, self._start)
         if backup is not None or log.lease.length_s is not None:
             # Before the first copy: else the log would not know the file. In a store: before any other effect.
             await log.begun()
@@ -181,7 +209,7 @@ class SendingSession:
         return AccountLookup(
             client,
             self._look_ups,
-            self._surroundings.chance,
+            self._around.chance,
             proven=plan.server.proven,
             proven_before=bool((self._log.progress.header.sample or {}).get("found")),
             fullest=plan.server.fullest,
@@ -202,7 +230,7 @@ class SendingSession:
             several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
             log=log,
             id_type=plan.id_type,
-            surroundings=self._surroundings,
+            surroundings=self._around,
             drain=self._drain,
             protected=plan.protected,
             administrator=IdSet(plan.id_type, plan.server.administrator),
@@ -231,12 +259,12 @@ class SendingSession:
         self, context: SessionContext, figures: Mapping[str, Any], *, until: datetime | None
     ) -> SessionResult:
         """Write the last entry of the session, and add up."""
-        plan, log, around, lookup = self._plan, self._log, self._surroundings, context.lookup
+        plan, log, around, lookup = self._plan, self._log, self._around, context.lookup
         # Blind: no look-up of this session finds an existing user, so an empty response proves nothing.
         blind = lookup.control.answered and not lookup.control.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(context), until=until, now=now, blind=blind)
-        log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}), key=self._key)
+        self._note_stop({**facts, **figures})
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
         ending, tally = self._ending(context), context.tally  # once more: the last commits may have failed
         unrecorded = dict.fromkeys(COUNTED, 0)
@@ -245,17 +273,13 @@ class SendingSession:
                 unrecorded[entry.kind] += size_of(entry.ranges)
         return SessionResult(ending, figures, unrecorded, tally.kept, tally.unproven, log.progress, log.sha256)
 
-    def drain(self, signum: int | None = None) -> None:
-        """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
-        begin_drain(self._drain, signum, self._on_event)
-
     @property
     def workers(self) -> Workers | None:
         """The workers; None before requests can be sent."""
         return self._workers
 
     def snapshot(self) -> Snapshot | None:
-        """The current figures; None before requests can be sent."""
+        """See `RunSession`."""
         if self._workers is None:
             return None
         progress = self._log.progress
@@ -269,7 +293,7 @@ class SendingSession:
 
     async def _copy_memberships(self, workers: Workers) -> None:
         """Copy the memberships before the first id is sent. When that fails, the session drains and sends none."""
-        plan, log, around = self._plan, self._log, self._surroundings
+        plan, log, around = self._plan, self._log, self._around
         path, memberships = plan.memberships, plan.arguments.job.memberships
         assert path is not None, "else nothing is copied"
         assert memberships is not None, "checked with the arguments"
@@ -291,7 +315,7 @@ class SendingSession:
         """Open the way to the server. No request leaves without the lease of the log."""
         plan, lease = self._plan, self._log.lease
         settings = plan.arguments.settings
-        return self._surroundings.connect(plan.target, settings, pool=pool, may_send=lambda: lease.valid)
+        return self._around.connect(plan.target, settings, pool=pool, may_send=lambda: lease.valid)
 
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,17 +19,15 @@ from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.reader import SoundLog, read_log, read_shards, sha256_of_all
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.log_entries import Session, stamp
 from bulkdel.core.outcome import COUNTED
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import LimitPortions
 from bulkdel.core.summary import key_of
-from bulkdel.engine.control import Changes, SessionControl
-from bulkdel.engine.drain import Drain, Stop, begin_drain, ended_before, watch_time, watching
+from bulkdel.engine.control import SessionControl
+from bulkdel.engine.drain import Stop, ended_before, watch_time, watching
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import ending_of, stop_facts
-from bulkdel.engine.snapshot import Event, Snapshot
-from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.snapshot import Snapshot
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of
@@ -41,7 +39,6 @@ from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
 from bulkdel.fleet.shard_totals import ShardState, ShardStates, added
 from bulkdel.fleet.supervisor import Restarts, Supervisor
-from bulkdel.format import until_words
 from bulkdel.http.client import throttled_words
 from bulkdel.safety.run_plan import RunPlan
 
@@ -57,44 +54,20 @@ def session_of(plan: RunPlan, log: Checkpoint, *, engine: Engine | None = None, 
     return ShardedSession(plan, log, engine=engine, **more) if plan.shards else SendingSession(plan, log, **more)
 
 
-class ShardedSession:
-    """The session of a run in shards. See `SendingSession` for the methods."""
+class ShardedSession(RunSession):
+    """The session whose body lets the processes of the shards send."""
 
-    def __init__(
-        self,
-        plan: RunPlan,
-        log: Checkpoint,
-        *,
-        start: Mapping[str, Any],
-        surroundings: Surroundings,
-        on_event: Callable[[Event], None],
-        key: bytes | None = None,
-        chunk_events: bool = True,
-        changes: Changes | None = None,
-        engine: Engine | None = None,
-    ) -> None:
-        """Take what `SendingSession` takes.
-
-        engine: places the processes; None means this machine.
-        """
+    def __init__(self, plan: RunPlan, log: Checkpoint, *, engine: Engine | None = None, **more: Any) -> None:
+        """engine: places the processes; None means this machine. more: as of `RunSession`."""
+        super().__init__(plan, log, **more)
         self._engine = engine or LocalProcesses(plan.arguments.environ)
-        self._plan = plan
-        self._log = log
-        self._place = surroundings.log_place(plan.run, plan.arguments.settings)
-        self._start = start
-        self._key = key
-        self._around = surroundings
-        self._on_event = on_event
-        self._chunk_events = chunk_events
-        self._drain = Drain()
-        self._resumed = log.progress.sessions > 0
+        self._place = self._around.log_place(plan.run, plan.arguments.settings)
         self._shards = ShardStates()
         self._sending: _Sending | None = None  # while the shards send
         self._started = False  # whether the log has the start of this session
-        self._changes = changes or Changes()
 
     async def run(self) -> SessionResult:
-        """Send until every row is settled or the session is stopped. The result says how it ended."""
+        """See `RunSession`."""
         plan, log, around, began = self._plan, self._log, self._around, self._around.steady()
         killed = plan.progress is not None and plan.progress.under_way is not None
         logs = ShardLogs(self._place, log.progress)
@@ -103,10 +76,9 @@ class ShardedSession:
         if not await ended_before(self._drain.begun.wait(), beginning):
             self._changes.end()
             return await self._end(began)
-        log.enqueue(Session("start", stamp(around.wall()), "", {**self._start, "backup": None}), key=self._key)
         self._started = True
         async with AsyncExitStack() as stack:
-            stack.callback(asyncio.create_task(log.keep()).cancel)
+            self._note_start(stack, {**self._start, "backup": None})
             await log.begun()  # before a shard begins
             watches = watching(self._drain.begin, log.watch_failure(), self._halt_with_the_engine())
             await stack.enter_async_context(watches)
@@ -123,9 +95,7 @@ class ShardedSession:
         plan, log, around, shards, drain = self._plan, self._log, self._around, self._shards, self._drain
         settings = plan.arguments.settings
         async with keeping_rate({GROUP: settings.rate}, restarted=restarted) as keeper:
-            until = (plan.until.timestamp(), until_words(plan.until)) if plan.until else None
-            steered = ShardControl(keeper, shards, concurrency=settings.in_flight, until=until)
-            control = SessionControl(plan, log, steered, drain, wall=around.wall, on_event=self._on_event)
+            steered = ShardControl(keeper, shards, concurrency=settings.in_flight, until=self._until)
             work = ShardWork(
                 plan=plan,
                 index=log.progress.header.input.index,
@@ -144,8 +114,7 @@ class ShardedSession:
                 lease=log.lease,
                 on_event=self._on_event,
             )
-            self._sending = _Sending(steered, control)
-            self._changes.begin(control)
+            self._sending = _Sending(steered, self._control_of(steered))
             time = watch_time(lambda: steered.until, around.wall, drain)
             draining = self._drain_children(supervisor, settings.drain)
             async with watching(drain.begin, self._look(), time, keeper.watch_failure(), draining):
@@ -190,12 +159,8 @@ class ShardedSession:
                 if silent_s < shard.silent_s:
                     shard.tell(line_of(Heard(silent_s + LOOK_S)))
 
-    def drain(self, signum: int | None = None) -> None:
-        """Begin to drain: requests on the wire may finish, nothing new is sent. signum: the signal that asks for it."""
-        begin_drain(self._drain, signum, self._on_event)
-
     def snapshot(self) -> Snapshot | None:
-        """The current figures of all shards; None before requests can be sent."""
+        """See `RunSession`. The figures are those of all shards."""
         if self._sending is None:
             return None
         progress, sending, shards = self._log.progress, self._sending.shards, self._shards
@@ -255,13 +220,7 @@ class ShardedSession:
         stop = self._drain.stop
         if read.unread:  # the unread rows count as remaining
             stop = Stop(why := str(read.unread[0]), error=FileFailed(why))
-        figures = {
-            "requests": plan.server.requests + shards.requests,
-            "retries": shards.retries,
-            "throttled": shards.throttled,
-            "resumed": self._resumed,
-            "duration_s": round(around.steady() - began, 3),
-        }
+        figures = self._figures(began, shards.requests, {"retries": shards.retries, "throttled": shards.throttled})
         limit = plan.arguments.settings.limit
         ending = ending_of(
             stop,
@@ -277,7 +236,7 @@ class ShardedSession:
             "shards": self._noted(read),
         }
         if self._started:
-            log.enqueue(Session("stop", stamp(around.wall()), "", {**facts, **figures}), key=self._key)
+            self._note_stop({**facts, **figures})
         await log.aclose()
         if log.failure is not None:
             ending = replace(ending, file_failed=True)
