@@ -207,6 +207,9 @@ class Switches:
     share_unsuccessful: Annotated[float, CHANCE] = 0.0
     """A change answered `success: false`."""
 
+    share_blind: Annotated[float, CHANCE] = 0.0
+    """A look-up by id finds no user, as from one of several servers that is not up to date."""
+
     unsuccessful_effect: Annotated[Literal["none", "half", "all"], CHANCE] = "none"
     """How many of its ids a request of --share-unsuccessful changes."""
 

@@ -287,6 +287,14 @@ def set_in_batch(name: str, batch: Any, rng: Random, lures: Lures) -> None:
     rng.choice([batch["defaults"], *batch["run"]])[rng.choice([name, name.replace("-", "_")])] = lures.options[name]
 
 
+def without(path: Sequence[Any], value: Any, _: Random, __: Lures) -> None:
+    """Remove one member."""
+    *above, key = path
+    for each in above:
+        value = value[each]
+    del value[key]
+
+
 Mutation = Callable[[Any, Random, Lures], None]
 
 
@@ -509,6 +517,10 @@ def test_hostile_plans(stage: Stage, times: int) -> None:
     check([(export_outside, RUN_AND_TYPED)])
     check([(long_export, RUN_AND_TYPED)])
     check([(run_in_store, RUN_AND_TYPED)])
+    for name, value in members.items():
+        nested = value if isinstance(value, dict) else {}
+        for path in ((name,), *((name, key) for key in nested)):
+            check([(partial(without, path), RUN_AND_TYPED)])
     many(180 * times, OF_PLAN, check)
 
 

@@ -540,6 +540,26 @@ def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> N
 
 
 @mutant(
+    "look-ups that find no account now and then are believed in the end",
+    "AccountLookup.find_proven",
+    swap("again.empty and self._takes_several and self.control.had_account", "False"),
+)
+def test_look_ups_that_are_blind_now_and_then_are_not_believed(tmp_path: Path) -> None:
+    """As behind a balancer, of whose two servers one finds no user."""
+    options = ("--rate", 0, "--chunk-size", 5, "--concurrency", 4, "--look-first", "--allow-absent")
+    users, gone = IDS[:300], IDS[300:]
+    faults: dict[str, Any] = {"share_blind": 0.5, "fault_paths": frozenset({LOOKUP_PATH})}
+    with case(tmp_path, IDS, users=[*users, *user_ids(5, seed=99)], options=options, **faults) as it:
+        for _ in range(2):
+            assert it.run().code in {0, 4}
+        told = [json.loads(line) for line in bulkdel("results", it.place, "--only", "absent").out.splitlines()]
+        assert {each["id"] for each in told} <= {*gone}
+        assert len(told) > len(gone) / 2
+        it.switch(share_blind=0.0)
+        assert it.run().counts() == {"deleted": len(users), "absent": len(gone)}
+
+
+@mutant(
     "an answer that was cut short is taken for whole",
     "AccountReader._complete",
     swap("PAGE_MIN", "len(group)"),

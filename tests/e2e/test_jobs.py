@@ -63,7 +63,7 @@ def test_every_installed_job_is_in_the_table() -> None:
 @mutant(
     "a plan asks for the state of each user of the sample",
     "_sampled",
-    swap("False", "True"),
+    swap("lookup.find(some, WorkerStatus())", "lookup.find_proven(some, WorkerStatus())"),
     case="remove-group-members",
 )
 @FEW

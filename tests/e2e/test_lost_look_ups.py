@@ -42,8 +42,8 @@ class Blinding(Forum):
 
 @mutant(
     "look-ups that have ceased to find accounts are believed",
-    "ChunkInHand._find",
-    swap("accounts or context.lookup.control.lost", "accounts"),
+    "AccountLookup._find_controlled",
+    swap("accounts or self.control.lost", "accounts"),
 )
 @pytest.mark.parametrize(
     ("lists", "words"),

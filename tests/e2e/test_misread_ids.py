@@ -41,6 +41,37 @@ class BehindAProxy(Forum):
         return super().answer(asked)
 
 
+@dataclass
+class OutOfOrder(Forum):
+    """From the first deletion until accounts are listed, look-ups find none."""
+
+    mended: bool = False
+
+    def answer(self, asked: Asked) -> Answer:
+        broken = self.effects.total() > 0 and not self.mended
+        match asked.method, asked.path:
+            case "GET", ("api", "v1", "members"):
+                self.mended = self.effects.total() > 0
+            case "GET", ("api", "v1", "members", _) if broken:
+                return 404, {"message": "no such member"}
+        return super().answer(asked)
+
+
+@mutant(
+    "one look-up of an id is proof when a control after it finds an account",
+    "_alone",
+    swap("(looked.empty | looked.unread) - looked.unproven", "frozenset()"),
+)
+@pytest.mark.parametrize("head", ["m", "M"], ids=["plain", "capital"])
+def test_an_account_that_look_ups_do_not_find_for_some_time_is_not_called_absent(head: str, tmp_path: Path) -> None:
+    """The API takes one id in a look-up. It finds accounts again before the control."""
+    ids = [f"{head}{n}" for n in range(60)]
+    with served(OutOfOrder(members={*ids, f"{head}kept"}, shown=300)) as forum:
+        ran = example(tmp_path, forum).run("run", *ids, options=("--look-first", "--concurrency", 1))
+        assert (ran.code, ran.summary["done"], ran.summary["absent"]) == (0, 60, 0), ran
+        assert (forum.mended, forum.members) == (True, {f"{head}kept"})
+
+
 ODD = {
     "a slash": ("%2F", "team/"),
     "a plus": ("%2B", "a+"),

@@ -527,7 +527,7 @@ def test_a_formula_without_an_id_at_the_end_of_a_list_is_refused(tmp_path: Path,
 @mutant(
     "look-ups that find no account protect as if there were none",
     "look_up_excluded",
-    swap("not await lookup.control.prove_since(client.clock(), WorkerStatus())", "lookup.failed"),
+    swap("found.empty and not lookup.control.proven", "found.unread"),
 )
 def test_look_ups_that_prove_nothing_refuse_the_run(tmp_path: Path) -> None:
     kept = tmp_path / "vips.csv"

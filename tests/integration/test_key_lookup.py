@@ -82,7 +82,7 @@ async def found_by_keys(lookup: AccountLookup, users: Sequence[Mapping[str, Any]
     found = await lookup.find_keys(look_ups, records.ids, WorkerStatus())
     if found is None:
         return None
-    assert found.empty is not bool(found.accounts)
+    assert bool(found.empty) is not bool(found.accounts)
     return [found.accounts[id_].made if id_ in found.accounts else None for id_ in records.ids]
 
 
@@ -251,7 +251,7 @@ BEHIND = (
 
 @mutant(
     "a user is created twice behind a gateway that decodes a plus",
-    "AccountLookup.find_keys",
+    "AccountLookup._find_keys",
     swap("prove and missing", "prove and not missing"),
     case="blank-drop_after-there+1@x.example-ann+1@x.example",
 )

@@ -69,7 +69,7 @@ async def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
         found = await lookup.find([*ABSENT, *ids[:60]], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == set(ids[:60])
-        assert found.empty  # the response of the 3
+        assert found.empty == {*ABSENT}  # the response of the 3
         assert all(account.created_at is not None for account in found.accounts.values())
         assert lookup.control.proven
         assert await lookup.control.prove(WorkerStatus())
@@ -90,7 +90,7 @@ async def test_an_answer_that_was_cut_short_is_completed(page: int) -> None:
 
 async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> None:
     async with in_sandbox() as (lookup, _, sandbox):
-        assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=True)
+        assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=frozenset(ABSENT))
         before = lookup.control.proven
         assert await lookup.control.prove(WorkerStatus())
         assert (before, lookup.control.proven) == (False, True)
@@ -169,7 +169,7 @@ async def test_429_and_401_use_up_no_attempt() -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         sandbox.switches = Switches(retry_after="seconds", retry_after_s=0)
         sandbox.script(*["429"] * (ATTEMPTS_MAX + 1), "401", path=LOOKUP_PATH)
-        assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=True)
+        assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=frozenset(ABSENT))
         assert (client.figures["throttled"], client.figures["retries"]) == (ATTEMPTS_MAX + 1, 0)
 
 
@@ -327,9 +327,9 @@ async def test_a_comma_is_proven_by_a_control_in_the_same_request() -> None:
     async with in_sandbox(Pool.from_ids([*CONTROLS, "other"], "username"), "username") as (lookup, _, sandbox):
         for _again in range(2):
             found = await lookup.find([*GONE, "plain"], WorkerStatus())
-            assert found == LookupResult({}, empty=True)
+            assert found == LookupResult({}, empty=frozenset([*GONE, "plain"]))
         assert lookup.control.proven
-        assert (await lookup.find(["plain"], WorkerStatus())) == LookupResult({}, empty=True)
+        assert (await lookup.find(["plain"], WorkerStatus())) == LookupResult({}, empty=frozenset({"plain"}))
     # Twice the four ids, and the three with a comma beside the controls, which are listed once; then `plain`.
     assert sandbox.ledger.lookup_sizes == {4: 2, 5: 2, 1: 1}
     assert sandbox.ledger.by_path[LIST_PATH] == 1
@@ -382,14 +382,14 @@ async def test_beside_a_control_with_a_comma_the_other_characters_need_a_control
             await peer.send(answer(json.dumps({"statusCode": 200, "data": told}).encode()))
 
     async with RawServer(script).running() as server, looking_up(server.url, "username") as (lookup, _):
-        assert await lookup.find([id_], WorkerStatus()) == LookupResult({}, frozenset({id_}))
+        assert await lookup.find([id_], WorkerStatus()) == LookupResult({}, frozenset({id_}), frozenset({id_}))
 
 
 async def test_more_than_fit_into_the_request_with_the_control() -> None:
     ids = [f"a,{n}" for n in range(50)]
 
     async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, sandbox):
-        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, empty=True)
+        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, empty=frozenset(ids))
     assert sandbox.ledger.lookup_sizes == {50: 2, 2: 1, 4: 1}
 
 
@@ -397,7 +397,7 @@ async def test_more_than_fit_into_the_request_with_the_control() -> None:
     "a control in a response that was cut short proves what the next one lacks",
     "AccountReader._complete",
     swap(
-        "more._replace(accounts={**accounts, **more.accounts}, empty=result.empty or more.empty)",
+        "more._replace(accounts={**accounts, **more.accounts}, empty=result.empty | more.empty)",
         "more._replace(accounts={**accounts, **more.accounts}, unproven=result.unproven & more.unproven)",
     ),
 )
@@ -421,13 +421,13 @@ async def test_ids_too_long_to_stand_beside_a_control_stay_unproven() -> None:
     ids = ["," + "x" * 5_890]
 
     async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, _sandbox):
-        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, frozenset(ids), empty=True)
+        assert await lookup.find(ids, WorkerStatus()) == LookupResult({}, frozenset(ids), empty=frozenset(ids))
 
 
 async def test_a_control_that_fails_leaves_it_unproven() -> None:
     async with in_sandbox(Pool.from_ids(CONTROLS, "username"), "username") as (lookup, _, sandbox):
         sandbox.script(None, "403", path=LOOKUP_PATH)
-        assert await lookup.find(GONE, WorkerStatus()) == LookupResult({}, frozenset(GONE), empty=True)
+        assert await lookup.find(GONE, WorkerStatus()) == LookupResult({}, frozenset(GONE), empty=frozenset(GONE))
 
 
 async def test_parts_of_an_id_explain_what_came_back() -> None:
@@ -498,7 +498,7 @@ async def in_group(
 
 
 async def states(lookup: AccountLookup) -> list[bool | None] | None:
-    found = await lookup.find(ABSENT, WorkerStatus())
+    found = await lookup.find_proven(ABSENT, WorkerStatus())
     return None if found is None else [found.accounts[id_].reached for id_ in ABSENT]
 
 
@@ -613,7 +613,7 @@ async def test_the_pages_of_a_look_up_are_joined() -> None:
     async with in_pages(THREE.__getitem__) as (lookup, asked):
         found = await lookup.find("abcde", WorkerStatus())
         assert found is not None
-        assert (set(found.accounts), found.unproven, found.empty) == (set("abcde"), frozenset(), False)
+        assert (set(found.accounts), found.unproven, found.empty) == (set("abcde"), frozenset(), frozenset())
     assert asked == [("abcde", ""), ("abcde", "2"), ("abcde", "3")]
 
 
@@ -635,7 +635,7 @@ async def test_an_account_that_moves_up_between_two_pages_is_found() -> None:
 async def test_pages_without_an_account_are_an_empty_answer() -> None:
     pages = {"": Page((), "2"), "2": Page()}
     async with in_pages(pages.__getitem__) as (lookup, _):
-        assert await lookup.find("ab", WorkerStatus()) == LookupResult({}, empty=True)
+        assert await lookup.find("ab", WorkerStatus()) == LookupResult({}, empty=frozenset("ab"))
 
 
 async def test_a_list_that_never_ends_halts() -> None:
@@ -815,9 +815,48 @@ async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginni
 
 
 @mutant(
+    "an empty response is believed when a control after it finds an account",
+    "_alone",
+    swap("(looked.empty | looked.unread) - looked.unproven", "frozenset()"),
+)
+@mutant(
+    "a second empty response is believed when a control after it finds an account",
+    "AccountLookup.find_proven",
+    swap("again.empty and self._takes_several and self.control.had_account", "False"),
+    case="blind-sees-blind",
+)
+@mutant(
+    "an account that another process has deleted stays the control",
+    "AccountLookup._find_controlled",
+    swap("self.control.note_hidden(looked.empty.intersection(controls))", "None"),
+    case="hidden",
+)
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        # What look-ups find: the accounts that are there, or none. c is the first control, and d another one.
+        (["", "abcd"], ["ab", "list", "cd", "cab"]),
+        (["", "abcd", "", "abcd"], ["ab", "list", "cd", "cab", "list", "cd", "cab"]),
+        (["", "abcd", "d", "d", "abd"], ["ab", "list", "cd", "cab", "list", "cd", "dab"]),
+    ],
+    ids=["blind", "blind-sees-blind", "control-gone"],
+)
+async def test_accounts_that_a_blind_look_up_does_not_find_are_found(answers: list[str], asked: list[str]) -> None:
+    told = iter(answers)
+    async with in_pages(lambda _: Page(next(told, answers[-1])), listed=lambda _: Page("cd")) as (lookup, requests):
+        found = await lookup.find_proven("ab", WorkerStatus())
+        assert found is not None
+        assert (set(found.accounts), set(found.empty)) == ({"a", "b"}, set())
+    assert [ids for ids, _ in requests] == asked
+
+
+@mutant(
     "look-ups for an exclude file that go blind on the way are believed",
-    "look_up_excluded",
-    swap("lookup.control.prove_since(client.clock(), WorkerStatus())", "lookup.control.prove(WorkerStatus())"),
+    "AccountLookup._find_controlled",
+    swap(
+        "await self.control.prove_since(self._client.clock(), worker)",
+        "await self.control.prove(worker)",
+    ),
 )
 async def test_an_exclude_file_is_not_looked_up_half() -> None:
     """The first 50 accounts are found. Then the key goes blind, and the other two would not be protected."""
@@ -922,4 +961,5 @@ async def test_a_control_of_a_character_holds_the_deletions_back() -> None:
         sandbox.pool.add_ids(["a&0"], "username")
         assert await lookup.find(["a&0"], WorkerStatus())
         async with all_deleted_again_and_again(client, sandbox, "a&{}".format, "username"):
-            assert await lookup.find(["a&gone"], WorkerStatus()) == LookupResult({}, empty=True)
+            gone = frozenset({"a&gone"})
+            assert await lookup.find(["a&gone"], WorkerStatus()) == LookupResult({}, unread=gone, empty=gone)

@@ -28,7 +28,7 @@ class Weather:
     failing: fails in the place of any effect. failing_after: fails after the effect. garbled: half of the response
     body is missing. unsuccessful: `success` is not true, and nothing, half or all of the request was done.
     lag_s: how late look-ups see a change. blind_s: how many seconds after the start of the session look-ups begin to
-    find no account.
+    find no account. blind_for_s: for how many seconds.
     token_s: how long a token is accepted. announced_s: how long the server says it is.
     """
 
@@ -41,6 +41,7 @@ class Weather:
     unsuccessful: float = 0.0
     lag_s: float = 0.0
     blind_s: float = float("inf")
+    blind_for_s: float = float("inf")
     token_s: float = 7200.0
     announced_s: int = 7200
 
@@ -97,7 +98,8 @@ class Api(ABC):
     @property
     def blind(self) -> bool:
         """Whether look-ups find no account now."""
-        return self._now() >= self._began + self.weather.blind_s
+        blind_since_s = self._now() - self._began - self.weather.blind_s
+        return 0 <= blind_since_s < self.weather.blind_for_s
 
     def envelope(self, code: int, data: Any = None, *, api_code: int | None = None) -> Response:
         """A response in the API's form."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal, get_args
 
@@ -91,6 +91,11 @@ def _long_at_times(lag_s: float) -> float:
     return lag_s * LONG if Random(f"lag {lag_s}").random() < 1 / 3 else lag_s
 
 
+def _blind_for_s(blind_s: float) -> float:
+    """How long look-ups find nothing. It ends within some sessions. Drawn as `_long_at_times`."""
+    return Random(f"blind {blind_s}").choice([0.1, 0.5, float("inf")]) if 0 < blind_s < float("inf") else float("inf")
+
+
 def drawn_session(rng: Random) -> Session:
     """Draw a session."""
 
@@ -123,6 +128,7 @@ def drawn_session(rng: Random) -> Session:
         late=share(0.1),
         delay_s=rng.choice([0.01, 0.3, 1.0]),
     )
+    weather = replace(weather, blind_for_s=_blind_for_s(weather.blind_s))
     return Session(
         end=end,
         at=rng.randrange(1, 40) if calls_of_the_disk else int(10 ** rng.uniform(0, 3.2)),

@@ -110,8 +110,8 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
 )
 @mutant(
     "a control without an answer counts as passed",
-    "PositiveControl._passes",
-    swap("result is not None", "result is None or bool(result.accounts)"),
+    "PositiveControl._is_found",
+    swap("return None", "return True"),
 )
 @mutant(
     "a request that waits in the bucket leaves in a hold",
@@ -197,8 +197,8 @@ def test_two_hundred_thousand_runs(batch: int, tmp_path: Path) -> None:
 
 @mutant(
     "an empty second page is believed",
-    "ChunkInHand._find",
-    swap("looked.empty or not accounts", "not accounts"),
+    "AccountLookup._find_controlled",
+    swap("looked.empty.difference(controls)", "looked.empty.difference(controls, () if accounts == {} else ids)"),
 )
 def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed(tmp_path: Path) -> None:
     """A page holds 10 accounts. From some moment on look-ups find none; here from each fifth of a second on."""
@@ -299,5 +299,6 @@ def test_the_drawn_worlds_have_everything() -> None:
     assert any(session.calm for session in sessions)
     assert any(session.weather.blind_s == 0 for session in sessions)
     assert any(0 < session.weather.blind_s < 3 for session in sessions)
+    assert any(session.weather.blind_for_s < 1 for session in sessions)
     assert any(world.verification for world in worlds)
     assert any(world.customs.ahead_s is None for world in worlds)

@@ -40,6 +40,9 @@ from bulkdel_jobs.sandbox.token_issuer import TokenIssuer
 from bulkdel_jobs.sandbox.users import ID_TYPES, iso
 from bulkdel_jobs.sandbox_switches import FAULTS, Switches
 
+BLIND = "blind"
+"""The fault that strikes only look-ups by id, as `Switches.blind`."""
+
 UNSUCCESSFUL = "unsuccessful"
 """The fault that strikes only changes: `success` is false, and `Switches.unsuccessful_effect` says what was done."""
 
@@ -223,8 +226,10 @@ class Sandbox:
         await asyncio.sleep(switches.latency_s + self._rng.uniform(0, switches.jitter_s))
         if fault == "drop_before":
             return self._break_off(request, fault)
-        if fault is not None and not fault.endswith("_after") and fault != UNSUCCESSFUL:
+        if fault is not None and not fault.endswith("_after") and fault not in {BLIND, UNSUCCESSFUL}:
             return self._finish(call, self._instead(fault, switches), fault)
+        if fault == BLIND:
+            call = replace(call, switches=replace(switches, blind=True))
         try:
             answer = self._act(endpoint, replace(call, unsuccessful=fault == UNSUCCESSFUL))
         except Rejected as refused:

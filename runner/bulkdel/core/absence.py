@@ -9,9 +9,10 @@ In a path it may besides refuse an encoded character as an unknown path, and tak
 format. It answers 404 then, and the account exists; or it means another account.
 
 Such characters are the marks of an id. When a look-up does not find an id with marks, that proves its absence only if
-the same response, or a look-up that begins later, has an account whose id has the same marks. Where no other listed
-account has them, an earlier look-up counts, too. Capital letters count as read where accounts are listed and none has
-one. A proof counts until listed accounts with the mark are not found any more.
+the same response has an account whose id has the same marks; or if two look-ups do not find it, and after each of them
+another one finds such an account. Where no other listed account has them, an earlier look-up counts, too. Capital
+letters count as read where accounts are listed and none has one. A proof counts until listed accounts with the mark are
+not found any more.
 """
 
 from __future__ import annotations

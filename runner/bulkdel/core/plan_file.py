@@ -61,6 +61,8 @@ _SHAPE: Mapping[str, type | tuple[type, ...]] = {
     "host": str,
     "confirm_host": (str, type(None)),
     "config": (str, type(None)),
+    "backup": bool,
+    "digest": (str, type(None)),
     "not_after": (str, type(None)),
     "export": dict,
     "export.name": str,

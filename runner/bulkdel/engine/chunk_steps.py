@@ -402,7 +402,7 @@ class ChunkInHand:
     async def _find(self, step: LookUp) -> Found | None:
         """Look records up; None when the look-up failed."""
         context, records, ids = self._context, step.records, step.records.ids
-        looked = await context.lookup.find(ids, self._worker)
+        looked = await context.lookup.find_proven(ids, self._worker)
         if looked is None:
             return None
         accounts = looked.accounts
@@ -410,13 +410,8 @@ class ChunkInHand:
         self._unproven |= looked.unproven
         self._uncontrolled.difference_update(ids)
         missing = [id_ for id_ in ids if id_ not in accounts]
-        # Ids with a comma have their own control.
-        if missing and (looked.empty or not accounts) and not all(map(context.lookup.look_ups.may_split, missing)):
-            proven = await context.lookup.control.prove_since(context.client.clock(), self._worker)
-            if not proven and (accounts or context.lookup.control.lost):
-                return None  # look-ups have ceased to find accounts
-            if context.lookup.control.uncontrolled:
-                self._uncontrolled.update(missing)
+        if context.lookup.control.uncontrolled:
+            self._uncontrolled.update(looked.empty)
         protected = {one.id for one in records if one.id in accounts and self._spares(one, accounts[one.id])}
         self._loose.difference_update(ids)
         if context.guards or context.backup is not None:

@@ -140,14 +140,13 @@ class CreationInHand(ChunkInHand):
         context, ids, sent = self._context, step.records.ids, self.state.maybe_applied
         # Before a record is sent, any of its keys may be taken. To find a created account one key is enough.
         look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
-        looked = await context.lookup.find_keys(look_ups, ids, self._worker, prove=self.state.gives_up)
+        controlled = sent or not context.lookup.control.proven
+        looked = await context.lookup.find_keys(
+            look_ups, ids, self._worker, prove=self.state.gives_up, controlled=controlled
+        )
         if looked is None:
             return None
         self._unproven = set(looked.unproven)
-        if looked.empty and (sent or not context.lookup.control.proven):
-            proven = await context.lookup.control.prove_since(context.client.clock(), self._worker)
-            if not proven and context.lookup.control.lost:
-                return None  # look-ups have ceased to find accounts
         found: dict[str, Presence] = {}
         for id_, account in looked.accounts.items():
             found[id_] = self._judged(id_, account, self._intent_at if sent else None)

@@ -23,14 +23,14 @@ class LookupResult(NamedTuple):
     unproven: ids that were not found, and may exist all the same.
     unread: ids with a mark that no account of the same response has. `AccountLookup.find` looks up other accounts with
         the mark. In its result, the ids that the server misreads are unproven.
-    empty: whether one of the responses held no account. Look-ups may have ceased to find any: see
-        `PositiveControl.prove_since`.
+    empty: ids whose response held no account. Look-ups may have ceased to find any: see
+        `AccountLookup.find_proven`.
     """
 
     accounts: dict[str, Account]
     unproven: frozenset[str] = frozenset()
     unread: frozenset[str] = frozenset()
-    empty: bool = False
+    empty: frozenset[str] = frozenset()
 
 
 class AccountReader:
@@ -57,7 +57,8 @@ class AccountReader:
             splits = self._look_ups.may_split
             matched = {id_: account for id_, account in matched.items() if account.certain or not splits(id_)}
             open_ids = unproven(list(filter(splits, group)), matched)
-            result = LookupResult(matched, open_ids, self._unread(group, matched), empty=not found.items)
+            empty = frozenset(() if found.items else group)
+            result = LookupResult(matched, open_ids, self._unread(group, matched), empty)
             if strays and len(group) > 1:
                 # A record that matches no id belongs to one of them: the only record of that id, or one more.
                 alone = await self._one_by_one(group, worker)
@@ -128,7 +129,7 @@ class AccountReader:
         # with a comma in the first does not count for the second: some servers split an id only when it is alone.
         if more is None:
             return None
-        return more._replace(accounts={**accounts, **more.accounts}, empty=result.empty or more.empty)
+        return more._replace(accounts={**accounts, **more.accounts}, empty=result.empty | more.empty)
 
     async def _one_by_one(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         results: list[LookupResult] = []
@@ -157,5 +158,5 @@ def _joined(results: Sequence[LookupResult]) -> LookupResult:
         accounts,
         frozenset[str]().union(*(result.unproven for result in results)),
         frozenset[str]().union(*(result.unread for result in results)),
-        empty=any(result.empty for result in results),
+        frozenset[str]().union(*(result.empty for result in results)),
     )

@@ -1,8 +1,9 @@
 """Look-ups: which ids exist, asked so that an empty response can be trusted. Holds nothing that could delete.
 
-`http.account_reader` sends the look-ups of the job. What is not found counts as gone only after the controls:
+`http.account_reader` sends the look-ups of the job. What is not found counts as gone only by the controls:
 `http.positive_control` (look-ups find accounts at all) and `http.misread_ids` (they find accounts whose ids have the
-same special characters). `http.account_states` asks for what the records do not say.
+same special characters). `find_proven` asks twice where no control is in the same response. `http.account_states` asks
+for what the records do not say.
 
 A job may have no look-ups. Then no request is sent, no id is found, and no id is proven absent.
 """
@@ -17,7 +18,7 @@ from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.hidden_records import hidden_records
 from bulkdel.http.misread_ids import CommaControl, MarkControl
 from bulkdel.http.page_reader import PageReader
-from bulkdel.http.positive_control import PositiveControl
+from bulkdel.http.positive_control import CONTROL_TRIES, PositiveControl
 from bulkdel.job import Account, ByKeys, HasStates, LookUps
 
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
@@ -64,6 +65,7 @@ class AccountLookup:
             known=known,
             creates=creates,
         )
+        self._takes_several = look_ups.possible and len(look_ups.calls(["1", "2"])) == 1
         self._commas = CommaControl(self.control, self._find)
         self._marks = MarkControl(client, look_ups, self.control, self._find)
         self._states = AccountStates(look_ups, self.reader) if isinstance(look_ups, HasStates) else None
@@ -78,10 +80,8 @@ class AccountLookup:
         """The most accounts that one look-up of this session held, in all its pages."""
         return self._accounts.fullest
 
-    async def find(self, ids: Sequence[str], worker: WorkerStatus, *, with_states: bool = True) -> LookupResult | None:
+    async def find(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Return the accounts that exist among `ids`; None when the look-up failed or must stop.
-
-        with_states: ask for the state of each account whose record does not have it, which takes a request or more.
 
         Ids with a comma that were not found are asked for again, together with a control that has a comma. For those
         that a server may read otherwise, listed accounts with such ids are looked up.
@@ -96,12 +96,52 @@ class AccountLookup:
         misread = await self._marks.misread(result, worker)
         # The account that was found may belong to another id.
         accounts = {id_: account for id_, account in result.accounts.items() if id_ not in misread}
-        if with_states and self._states is not None and not await self._states.add(accounts, worker):
+        return LookupResult(accounts, result.unproven | misread, result.unread, result.empty)
+
+    async def find_proven(
+        self, ids: Sequence[str], worker: WorkerStatus, *, beside: bool = False
+    ) -> LookupResult | None:
+        """As `find`, so that an id that was not found is gone. None also when look-ups have ceased to find accounts.
+
+        A server may find no account, or misread a mark, for some time. So a control after a look-up does not prove that
+        the look-up could find an account, and an account in the same response does. Ids without one are asked for
+        again, together with a control. An API that takes one id in a request is asked twice for an id, and both times a
+        control follows. None also when no control is found together with them, although each is found alone.
+
+        The state of each account is asked for if its record does not have it, which takes a request or more.
+
+        beside: the first request has a control too, because most of the ids are gone. In the result, `empty` are the
+        ids that are gone only if `control` is proven.
+        """
+        looked, in_vain = await self._find_controlled(ids, worker, beside=beside), 0
+        while looked is not None and (alone := _alone(looked)):
+            if looked.empty and not self.control.proven:
+                break
+            again = await self._find_controlled(sorted(alone, key=ids.index), worker, beside=True)
+            if again is None:
+                return None
+            accounts = {id_: account for id_, account in looked.accounts.items() if id_ not in alone}
+            looked = again._replace(
+                accounts={**accounts, **again.accounts}, unproven=looked.unproven - alone | again.unproven
+            )
+            if len(_alone(again)) == len(alone):
+                in_vain += 1
+                if not (again.empty and self._takes_several and self.control.had_account):
+                    break
+                if in_vain == CONTROL_TRIES:
+                    return None
+        if looked is None or (self._states is not None and not await self._states.add(looked.accounts, worker)):
             return None
-        return LookupResult(accounts, result.unproven | misread, empty=result.empty)
+        return looked
 
     async def find_keys(
-        self, look_ups: ByKeys, ids: Sequence[str], worker: WorkerStatus, *, prove: bool = False
+        self,
+        look_ups: ByKeys,
+        ids: Sequence[str],
+        worker: WorkerStatus,
+        *,
+        prove: bool = False,
+        controlled: bool = False,
     ) -> LookupResult | None:
         """Return the accounts that have a key of these records; None when a look-up failed.
 
@@ -109,7 +149,22 @@ class AccountLookup:
         found, until a response finds no more: an API may return a limited number of accounts.
 
         prove: a record is `unproven` when it was not found and a server may misread each of its keys.
+        controlled: when no account is found, a control follows, and once more both. None also when it finds none, and
+            look-ups have found accounts before.
         """
+        looked = await self._find_keys(look_ups, ids, worker, prove=prove)
+        for last in (False, True) if controlled else ():
+            if looked is None or not looked.empty:
+                break
+            if not await self.control.prove_since(self._client.clock(), worker):
+                return None if self.control.lost else looked
+            if not last:
+                looked = await self._find_keys(look_ups, ids, worker, prove=prove)
+        return looked
+
+    async def _find_keys(
+        self, look_ups: ByKeys, ids: Sequence[str], worker: WorkerStatus, *, prove: bool
+    ) -> LookupResult | None:
         began = self._client.clock()
         accounts: dict[str, Account] = {}
         while missing := [id_ for id_ in ids if id_ not in accounts]:
@@ -125,19 +180,20 @@ class AccountLookup:
         if prove and missing:
             found = [id_ for id_, account in accounts.items() if account.certain]
             hidden = await hidden_records(self.reader, look_ups, found, missing, worker)
-        return None if hidden is None else LookupResult(accounts, hidden, empty=not accounts)
+        empty = frozenset(() if accounts else missing)
+        return None if hidden is None else LookupResult(accounts, hidden, empty=empty)
 
     async def find_all(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
-        """As `find`, and ask again for the ids that were not found until a response finds no more.
+        """As `find_proven`, and ask again for the ids that were not found until a response finds no more.
 
         An API may return a limited number of accounts. Costs one look-up more wherever only some ids exist.
         """
         found = LookupResult({})
         while missing := [id_ for id_ in ids if id_ not in found.accounts]:
-            more = await self.find(missing, worker)
+            more = await self.find_proven(missing, worker, beside=True)
             if more is None:
                 return None
-            found = LookupResult({**found.accounts, **more.accounts}, more.unproven)
+            found = more._replace(accounts={**found.accounts, **more.accounts})
             if not more.accounts:
                 break
         return found
@@ -147,8 +203,26 @@ class AccountLookup:
         missing = [id_ for id_ in ids if id_ not in found.accounts]
         if not missing or not 0 < len(found.accounts) < PAGE_MIN:
             return False
-        more = await self.find(missing, worker, with_states=False)
+        more = await self.find(missing, worker)
         return more is None or bool(more.accounts)
+
+    async def _find_controlled(self, ids: Sequence[str], worker: WorkerStatus, *, beside: bool) -> LookupResult | None:
+        """Look ids up, and send a control if a response was empty. None also when none is found any more.
+
+        beside: look a control up together with them.
+        """
+        controls = self.control.beside(ids) if beside else []
+        looked = await self.find([*controls, *ids], worker)
+        if looked is None:
+            return None
+        accounts = {id_: account for id_, account in looked.accounts.items() if id_ not in controls}
+        self.control.note_hidden(looked.empty.intersection(controls))
+        splits = self.look_ups.may_split  # ids with a comma have their own control
+        empty = frozenset(id_ for id_ in looked.empty.difference(controls) if not splits(id_))
+        proven = not empty or await self.control.prove_since(self._client.clock(), worker)
+        if not proven and (accounts or self.control.lost):
+            return None
+        return LookupResult(accounts, looked.unproven.difference(controls), looked.unread.difference(controls), empty)
 
     async def _find(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Look `ids` up. If an account is found, note that look-ups find accounts, and with which marks."""
@@ -158,3 +232,8 @@ class AccountLookup:
             self.control.note_found(began)
             self._marks.note_found((id_ for id_, account in result.accounts.items() if account.certain), began)
         return result
+
+
+def _alone(looked: LookupResult) -> frozenset[str]:
+    """The ids of which a look-up says something, and no account in the same response proves that it is true."""
+    return (looked.empty | looked.unread) - looked.unproven

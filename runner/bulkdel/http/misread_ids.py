@@ -35,12 +35,11 @@ class CommaControl:
     async def settle(self, result: LookupResult, ids: Sequence[str], worker: WorkerStatus) -> LookupResult:
         """Ask again for the unproven ids of a result. ids: those that were asked for."""
         missing = [id_ for id_ in ids if id_ in result.unproven]
-        accounts, unread, empty = dict(result.accounts), result.unread, result.empty
+        accounts, unread = dict(result.accounts), result.unread
         while missing and (controls := [id_ for id_ in await self._controls(worker) if id_ not in missing]):
             again = await self._find([*controls, *missing], worker)
             if again is None:
                 break
-            empty = empty or again.empty
             if again.accounts.keys().isdisjoint(controls):
                 # The controls may be deleted by now, or this server splits ids. Others are tried, a few times in all.
                 self._listed = []
@@ -54,7 +53,7 @@ class CommaControl:
             if len(left) == len(missing):
                 break
             missing = left
-        return LookupResult(accounts, frozenset(missing), unread, empty)
+        return LookupResult(accounts, frozenset(missing), unread, result.empty)
 
     async def _controls(self, worker: WorkerStatus) -> list[str]:
         """Some listed ids with a comma. Empty when the list has none, or when a few look-ups did not find them."""

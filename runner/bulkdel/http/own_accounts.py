@@ -46,7 +46,7 @@ async def administrator_of(lookup: AccountLookup, worker: WorkerStatus) -> list[
         return None
     ids = sorted(set(told))
     for start in range(0, len(ids), IDS_AT_ONCE):
-        found = await lookup.find(ids[start : start + IDS_AT_ONCE], worker, with_states=False)
+        found = await lookup.find(ids[start : start + IDS_AT_ONCE], worker)
         if found is None:
             return None
         if first := next((id_ for id_ in ids[start : start + IDS_AT_ONCE] if id_ in found.accounts), None):

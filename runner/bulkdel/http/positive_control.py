@@ -8,7 +8,7 @@ none, or the key may not list, the control is an account that the sample found a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
@@ -32,6 +32,7 @@ class PositiveControl:
     lost: whether look-ups found accounts before, in this run, and a control found none. True until a look-up finds one.
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
+    had_account: whether the latest control had an account to look up.
     answered: whether the latest control has got its responses; false while there was none.
     lists: whether the API has listed accounts for this key since the command was started. shows: whether it has
         listed one.
@@ -68,6 +69,8 @@ class PositiveControl:
         self._proven_before = proven_before
         self._creates = creates
         self.known = dict.fromkeys(known)
+        self.had_account = False
+        self._shown: list[str] = []  # an account that the latest control has found
         self.proven = proven
         self.lost = False
         self.listed = 0
@@ -80,6 +83,15 @@ class PositiveControl:
         """Note that these accounts are gone, by an outcome of this run: they cannot serve as controls any more."""
         for id_ in self.known.keys() & ids if self.known else ():
             del self.known[id_]
+        self.note_hidden(ids)
+
+    def note_hidden(self, ids: Collection[str]) -> None:
+        """Note that these accounts were not found: others have to be looked up together with ids."""
+        self._shown = [id_ for id_ in self._shown if id_ not in ids]
+
+    def beside(self, ids: Sequence[str]) -> list[str]:
+        """The account that the latest control has found, to be looked up in one request with `ids`; empty for none."""
+        return [id_ for id_ in self._shown if id_ not in ids]
 
     def note_found(self, began: float) -> None:
         """Note that a look-up has found an account. began: when it was sent, by the clock of the client."""
@@ -114,7 +126,7 @@ class PositiveControl:
         """
         await self.prove(worker)
         async with self._lock:
-            if self.proven and self._shown_at < since:
+            if self.proven and (self._shown_at < since or not self._shown):
                 began = self._client.clock()
                 if await self._passes(worker) or await self._passes_while_paused(worker):
                     self._shown_at = max(self._shown_at, began)  # also when no account is left to be found
@@ -176,10 +188,12 @@ class PositiveControl:
         left.
         """
         refused = Listed([])
+        self._shown = []
         self.answered = False  # also when it is cut off
         listed = await self.list_accounts(worker, refused=refused)
         self.answered = listed is not None
         self.listed = len(listed or ())
+        self.had_account = bool(listed or self.known)
         self.none_listed = listed == [] and listed is not refused.items
         if not listed:
             self.uncontrolled = listed is refused.items and not self.known
@@ -188,18 +202,23 @@ class PositiveControl:
         # Ids without a comma come first.
         certain = [id_ for id_ in listed if not may_be_split(id_)] or listed
         for group, _ in self._look_ups.calls(spread(certain, CONTROLS_MAX)):
-            result = await self._find(group, worker)
-            if result is None or result.accounts:
-                self.answered = result is not None
-                return self.answered
+            if (found := await self._is_found(group, worker)) is not False:
+                return found is True
         return False
 
     async def _known_pass(self, worker: WorkerStatus) -> bool:
         """Whether a look-up finds one of the accounts that are known to be there; true where none is known."""
         known = [*self.known][-CONTROLS_MAX:]
         for id_ in reversed(known):
-            found = await self._find([id_], worker)
-            if found is None or found.accounts:
-                self.answered = found is not None
-                return self.answered
+            if (found := await self._is_found([id_], worker)) is not False:
+                return found is True
         return not known
+
+    async def _is_found(self, ids: Sequence[str], worker: WorkerStatus) -> bool | None:
+        """Whether a look-up finds one of the accounts; None without a response."""
+        result = await self._find(ids, worker)
+        if result is None:
+            self.answered = False
+            return None
+        self._shown = [id_ for id_, account in result.accounts.items() if account.certain][:1]
+        return bool(result.accounts)

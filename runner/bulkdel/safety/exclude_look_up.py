@@ -58,8 +58,10 @@ async def look_up_excluded(
         for start in range(0, len(asked), IDS_AT_ONCE):
             some = asked[start : start + IDS_AT_ONCE]
             found = await lookup.find_all(some, WorkerStatus())
-            if found is None:
+            if found is None and not lookup.control.lost:
                 raise _halted(id_type, f"failed ({lookup.failed})")
+            if found is None or (found.empty and not lookup.control.proven):
+                raise _halted(id_type, "find no account at all, also none that the API lists, or it lists none")
             if found.unproven:
                 raise _halted(id_type, _unproven_text(found.unproven, lookup.look_ups.misread))
             if loose := [id_ for id_, account in found.accounts.items() if not account.certain]:
@@ -73,9 +75,8 @@ async def look_up_excluded(
                 ids.update(dict.fromkeys(own))
                 accounts += 1
                 without += not own
+            lookup.control.known.update(dict.fromkeys(found.accounts))
             not_found += [id_ for id_ in some if id_ not in found.accounts]
-        if not_found and not await lookup.control.prove_since(client.clock(), WorkerStatus()):
-            raise _halted(id_type, "find no account at all, also none that the API lists, or it lists none")
     if accounts and not ids:
         raise Halted(
             f"--exclude: none of the {accounts:,} accounts that were looked up has an id of the type {name}, so the "

@@ -266,7 +266,7 @@ async def _sampled(plan: RunPlan, lookup: AccountLookup, sample: Sequence[str]) 
     found, unproven, host = dict[str, Account](), 0, plan.target.pinned_host
     for start in range(0, len(sample), IDS_AT_ONCE):
         some = sample[start : start + IDS_AT_ONCE]
-        looked = await lookup.find(some, WorkerStatus(), with_states=False)
+        looked = await lookup.find(some, WorkerStatus())
         if looked is None:
             raise Halted(
                 f"{host}: signed in, but looking up a sample of the ids failed ({lookup.failed}). Does the key have "
