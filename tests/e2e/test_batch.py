@@ -674,6 +674,24 @@ def test_a_batch_that_is_stopped_while_it_plans_begins_no_run(tmp_path: Path) ->
         assert (f"{options[0]} {options[1]}" in ran.err, it.batch("ctl", "stop").code) == (True, 3), ran
 
 
+def test_a_batch_that_is_interrupted_while_it_plans_says_so_and_no_more(tmp_path: Path) -> None:
+    names = ("a", "b", "c")
+    with night(tmp_path, dict.fromkeys(names, 20)) as it:
+        it.write(*names, head=HEAD)
+        options = it.confirmed()
+        before = {name: len(pool.ledger.arrivals) for name, pool in it.pools.items()}
+        for pool in it.pools.values():
+            pool.switches = pool.switches.changed({"latency_s": 60.0})
+        process = start("batch", "run", it.file, *it.where, *options, "--json", env={})
+        wait_until(lambda: all(len(it.pools[name].ledger.arrivals) > before[name] for name in names), process)
+        process.send_signal(signal.SIGTERM)
+        ran = finish(process)
+        told = [
+            line for line in ran.err.splitlines() if "interrupted by SIGTERM" not in line and "To go on" not in line
+        ]
+        assert (ran.code, told) == (143, []), ran
+
+
 @pytest.mark.soak
 def test_a_batch_that_is_paused_while_it_plans_holds_before_its_first_run(tmp_path: Path) -> None:
     with night(tmp_path, {"a": 20}) as it:

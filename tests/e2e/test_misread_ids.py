@@ -115,7 +115,7 @@ def test_an_account_that_a_proxy_hides_is_not_called_absent(case: str, tmp_path:
 @mutant(
     "no listed account shows that an id is read as it was sent",
     "MarkControl._look_up",
-    swap("mark in self._marks(id_)", "mark in self.marks(id_[:0])"),
+    swap("mark in self._marks(id_)", "mark in self._marks(id_[:0])"),
     case="a slash",
 )
 @pytest.mark.parametrize("case", ODD)
@@ -251,7 +251,7 @@ class HidesInBetween(Forum):
 @mutant(
     "a look-up that is on the way meanwhile shows how an id is read",
     "MarkControl.misread",
-    swap("self._read(unread, answered, worker)", "self._read_marks(unread, answered - 30, worker)"),
+    swap("self._read(unread, answered, worker)", "self._read(unread, answered - 30, worker)"),
     case="with others",
 )
 @mutant(

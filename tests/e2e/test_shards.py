@@ -465,6 +465,19 @@ def test_a_frozen_shard_is_killed_after_the_patience_and_started_again(tmp_path:
         assert set(it.effects(ids)) == {1}
 
 
+@pytest.mark.soak
+def test_a_shard_that_is_frozen_at_its_beginning_is_killed_and_started_again(tmp_path: Path) -> None:
+    """It has told nothing yet, so it is killed after a minute."""
+    ids = user_ids(600, seed=70)
+    with sharded(tmp_path, ids, "--rate", 100, "--chunk-size", 5, "--patience", 5, shards=2) as it:
+        process = it.start()
+        wait_until(lambda: len(processes_of_shards(process.pid)) > 0, process, every_s=0.002)
+        os.kill(processes_of_shards(process.pid)[0], signal.SIGSTOP)
+        ran = finish(process)
+        assert (ran.code, ran.counts()) == (0, {"deleted": 600, "duplicate": 60}), ran
+        assert set(it.effects(ids)) == {1}
+
+
 @mutant(
     "a signal does not end the wait for the processes of an earlier session",
     "ShardedSession.run",

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -167,14 +168,16 @@ async def test_a_process_that_is_lost_too_often_without_progress_is_not_placed_a
 
 
 class Frozen(Unlucky):
-    """A process that tells one event, and then nothing until it is killed."""
+    """A process that tells one event if it begins, and then nothing until it is killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begins: bool) -> None:
         super().__init__(10)
+        self._begins = begins
         self._killed = asyncio.Event()
 
     async def poll(self) -> AsyncIterator[Said | Exited]:
-        yield Said(Stream.STDERR, b'{"event":"progress","settled":10}\n')
+        if self._begins:
+            yield Said(Stream.STDERR, b'{"event":"progress","settled":10}\n')
         await self._killed.wait()
         yield Exited(-signal.SIGKILL)
 
@@ -183,32 +186,66 @@ class Frozen(Unlucky):
 
 
 class FrozenNodes(LocalProcesses):
-    """Places processes that are frozen."""
+    """Places processes that are frozen. begin: after their first event."""
+
+    def __init__(self, *, begin: bool) -> None:
+        super().__init__({})
+        self._begin = begin
 
     async def place(self, work: Work) -> Placed:  # type: ignore[override]
-        return Frozen()
+        return Frozen(begins=self._begin)
 
 
 @mutant(
     "a frozen child is never killed",
-    "Supervisor._kill_silent",
+    "Supervisor._silent_max_s",
     swap("self._restarts.patience_s", "self._restarts.patience_s * 1_000"),
 )
+@mutant(
+    "a child that is frozen before it has told anything is never killed",
+    "Supervisor._hear",
+    swap("_Hearing()", "_Hearing(math.inf)"),
+    case="False",
+)
+@pytest.mark.parametrize("begin", [True, False])
 async def test_a_child_that_tells_nothing_for_the_patience_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begin: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "SILENT_LOOK_S", 0.01)
+    monkeypatch.setattr(supervisor, "BEGINS_IN_S", 0.3)
     under_way = asyncio.create_task(
-        run_to_its_end(Supervisor(FrozenNodes({}), Restarts(0.0, patience_s=0.2)), tmp_path)
+        run_to_its_end(Supervisor(FrozenNodes(begin=begin), Restarts(0.0, patience_s=0.2)), tmp_path)
     )
     done, _ = await asyncio.wait({under_way}, timeout=WAIT_MAX_S)
     assert done, "it is still under way"
     assert (under_way.result().exit, under_way.result().error) == (4, "its process was ended by SIGKILL")
 
 
+@mutant(
+    "a shard tells nothing until it sends",
+    "_work",
+    swap("_tell_that_it_lives(writer)", "asyncio.sleep(60)"),
+)
+async def test_a_shard_tells_from_its_beginning_that_it_lives(tmp_path: Path) -> None:
+    """Here it waits for its order. Without a word it would be taken for frozen while it reads a long log."""
+    words = ["run", "delete-users", str(tmp_path / "export.jsonl")]
+    async with keeping_rate({"all": 0.0}) as keeper:
+        work = Work(words, Environment(), keeper.address("all"), tmp_path, order=b"")
+        placed = await LocalProcesses(environment({})).place(work)
+        told = list[Said | Exited]()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_MAX_S):
+                async for said in placed.poll():
+                    told.append(said)
+                    if len(told) == 2:
+                        break
+        await placed.kill()
+    assert told == [Said(Stream.CHANNEL, b'{"event":"Alive"}\n')] * 2
+
+
 async def test_a_child_that_does_not_drain_in_time_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "KILL_AFTER_S", 1.0)
-    children, events = Supervisor(FrozenNodes({}), RESTARTS), asyncio.Queue[Mapping[str, Any]]()
+    children, events = Supervisor(FrozenNodes(begin=True), RESTARTS), asyncio.Queue[Mapping[str, Any]]()
     under_way = asyncio.create_task(run_child(children, NOTHING, tmp_path / "run.log", events.put_nowait))
     await events.get()
     assert children.drain(signal.SIGINT, 0.0)

@@ -74,7 +74,7 @@ def test_no_request_before_its_intent(tmp_path: Path) -> None:
     swap(
         "decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)",
         "self.state.replied(Decision(NextStep.SETTLED), len(requests))\n"
-        "write_settled(parts, self.state.settled)\n"
+        "write_settled(self._context, self.state.settled)\n"
         "self.state.settled.clear()\n"
         "asked = await client.ask(requests[step.part], read, self._worker, "
         "self._redact, expired)\n"

@@ -225,6 +225,22 @@ async def test_the_keeper_counts_the_share_of_a_process_that_is_gone_until_it_ha
         assert within(other.times, expired + 1.2, expired + 4.2) >= 0.98 * 100 * 3
 
 
+@mutant(
+    "a keeper leaves its connections to the end of the event loop",
+    "RateKeeper.aclose",
+    swap("asyncio.gather(*self._serving, return_exceptions=True)", "asyncio.sleep(0)"),
+)
+async def test_the_connections_of_a_keeper_end_with_it() -> None:
+    """At the end of the event loop they would be cancelled, and asyncio would report that as an error."""
+    async with keeping_rate({"pool": 100.0}) as keeper:
+        reader, writer = await asyncio.open_unix_connection(keeper.address("pool").path)
+        writer.write(b'{"group":"pool"}\n' + orjson.dumps({"number": 1, "serial": 0, "wants": None}) + b"\n")
+        await reader.readline()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    writer.close()
+    assert left == set()
+
+
 @pytest.mark.fake_clock
 async def test_nothing_is_sent_without_a_keeper_and_a_new_keeper_waits_for_the_shares_of_the_old_one() -> None:
     clock = asyncio.get_running_loop().time

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from bulkdel.engine.drain import Stop, ended_before, watching
+from bulkdel.engine.drain import Stop, all_of, ended_before, watching
 from bulkdel.errors import BulkdelError, Halted
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
 async def fail(error: Exception) -> None:
@@ -33,6 +35,42 @@ async def test_an_unexpected_error_of_a_watch_is_raised_at_the_end() -> None:
     with pytest.raises(ZeroDivisionError):
         await session()
     assert (stops, went_on.is_set()) == ([Stop("unexpected: ZeroDivisionError")], True)
+
+
+@mutant(
+    "what is cancelled beside others is not awaited",
+    "all_of",
+    swap("not task.cancelling()", "True"),
+    case="cancelled",
+)
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "failed"])
+async def test_when_all_are_cancelled_or_one_fails_each_of_them_ends_first(cancelled: bool) -> None:
+    ended = list[int]()
+
+    async def step(number: int) -> int:
+        try:
+            await asyncio.sleep(60 if cancelled or number else 0)
+        finally:
+            await asyncio.sleep(number / 50)  # such as a wait for a process that was killed
+            ended.append(number)
+        raise ZeroDivisionError
+
+    together = asyncio.create_task(all_of(map(step, range(3))))
+    await asyncio.sleep(0.01)
+    if cancelled:
+        together.cancel()
+    with pytest.raises(asyncio.CancelledError if cancelled else ZeroDivisionError):
+        await together
+    assert ended == [0, 1, 2]
+
+
+async def test_the_results_of_all_are_in_their_order() -> None:
+    async def step(number: int) -> int:
+        await asyncio.sleep(-number / 100)
+        return number
+
+    assert await all_of(map(step, range(-2, 1))) == [-2, -1, 0]
+    assert await all_of(map(step, ())) == []
 
 
 async def test_watches_end_with_the_block_also_before_they_have_begun() -> None:

@@ -41,6 +41,7 @@ from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunBegun
 from bulkdel.core.mac import with_mac
 from bulkdel.core.shards import LOCAL
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
+from bulkdel.engine.drain import all_of
 from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
@@ -557,7 +558,7 @@ class Night:
         watches = [asyncio.create_task(watch) for watch in (self._stop_with_the_engine(), self._stop_at_the_time())]
         try:
             async with self._reporter.running():
-                await asyncio.gather(*map(settle, able))
+                await all_of(map(settle, able))
         finally:
             for watch in watches:
                 watch.cancel()
@@ -716,7 +717,7 @@ async def _plan_all(
             # Only a plan can compare some exports of complete runs, such as a workbook.
             return replace(planned, complete=was_complete and planned.values.get("complete", False))
 
-    return list(await asyncio.gather(*map(plan_one, batch.runs)))
+    return await all_of(map(plan_one, batch.runs))
 
 
 def _until(batch: Batch) -> datetime | None:

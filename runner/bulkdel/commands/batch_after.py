@@ -15,6 +15,7 @@ from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.several import StateOfRun, answers_of, at_once, print_answers, show_states, state_in
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
+from bulkdel.engine.drain import all_of
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
@@ -154,7 +155,7 @@ def verify(arguments: BatchVerifyArguments) -> int:
 
     async def verify_all() -> list[ChildEnded]:
         async with keeping_rate(rates, over_all=over_all) as keeper:
-            return list(await asyncio.gather(*(verify_one(run, keeper) for run in runs)))
+            return await all_of(verify_one(run, keeper) for run in runs)
 
     def drain(signum: int) -> bool:
         sending.append(signum)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from bulkdel.engine.snapshot import Event
 from bulkdel.errors import BulkdelError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,22 @@ async def watching(begin: Callable[[Stop], object], *steps: Coroutine[Any, Any, 
     for task in tasks:
         if not task.cancelled() and (failure := task.exception()) is not None:
             raise failure
+
+
+async def all_of(steps: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run steps at once, and return their results. When one fails, or this is cancelled, the others are cancelled.
+
+    On return each of them has ended, also what it does when it is cancelled. Raises the error of the first that fails.
+    """
+    tasks = [asyncio.create_task(step) for step in steps]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            if not task.cancelling():  # a second cancellation would cut its end short
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
 
 async def ended_before(stop: Coroutine[Any, Any, object], step: Coroutine[Any, Any, object]) -> bool:

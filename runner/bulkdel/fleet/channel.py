@@ -1,8 +1,8 @@
 """What a run and the process of a shard tell each other: messages, each one line of JSON over a channel.
 
 The run gives the `Order` first. Then it tells what it wants (`Wanted`), and that the server was heard (`Heard`). The
-shard tells its `Figures`, chunks (`ChunkEvent`), and at last how it ended: `ShardEnded`, or `Failed` when it could not
-begin. These are the events of the shard. The member `event` is the name of the message.
+shard tells that it is `Alive`, its `Figures`, chunks (`ChunkEvent`), and at last how it ended: `ShardEnded`, or
+`Failed` when it could not begin. These are the events of the shard. The member `event` is the name of the message.
 
 No secret is among them: a shard signs in with the credentials of its own environment. What places the process, on this
 machine or on another one, only carries the lines.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import orjson
 
@@ -99,6 +99,11 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The process of a shard is not frozen. Told from its beginning on: before its first figures it tells no other."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkEvent:
     """An event about a chunk, as `engine.snapshot.Event`."""
 
@@ -139,11 +144,9 @@ class ShardEnded:
         return Ending(**self.ending)
 
 
-Message = Order | Wanted | Heard | Figures | ChunkEvent | Failed | ShardEnded
+Message = Order | Wanted | Heard | Alive | Figures | ChunkEvent | Failed | ShardEnded
 
-KINDS: Mapping[str, type[Message]] = {
-    kind.__name__: kind for kind in (Order, Wanted, Heard, Figures, ChunkEvent, Failed, ShardEnded)
-}
+KINDS: Mapping[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def line_of(message: Message) -> bytes:

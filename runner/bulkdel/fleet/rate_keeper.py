@@ -52,6 +52,7 @@ class RateKeeper:
         self._path = path
         self._clock = clock
         self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._serving = set[asyncio.Task[None]]()
         self._numbers = count(1)
         self._news = asyncio.Event()  # something was said since the last division
         self._failed = asyncio.Event()
@@ -119,6 +120,9 @@ class RateKeeper:
         """Serve one process. It has its share until it gives it back or the share expires, also when disconnected."""
         name = f"process {next(self._numbers)}"
         self._writers[name] = writer
+        if (task := asyncio.current_task()) is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         try:
             group = orjson.loads(await reader.readline())["group"]
             while line := await reader.readline():
@@ -135,10 +139,12 @@ class RateKeeper:
             writer.close()
             self._news.set()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close every connection. The processes go on until their shares expire."""
         for writer in self._writers.values():
             writer.close()
+        # A task of a connection that is cancelled at the end of the event loop would be reported as failed.
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
 
 def remove_folders_of_killed(within: Path, now: float) -> None:
@@ -197,7 +203,7 @@ async def keeping_rate(
         finally:
             dividing.cancel()
             await accept_no_more(server)
-            keeper.close()
+            await keeper.aclose()
             with suppress(asyncio.CancelledError):
                 await dividing
     finally:

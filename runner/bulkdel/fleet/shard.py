@@ -32,6 +32,7 @@ from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import Fingerprint
 from bulkdel.export.rows import dialect_of
 from bulkdel.fleet.channel import (
+    Alive,
     ChunkEvent,
     Failed,
     Figures,
@@ -65,6 +66,9 @@ from bulkdel.settings import Settings
 FIGURES_S = 0.25
 """Seconds between two figures."""
 
+ALIVE_S = 1.0
+"""Seconds between two signs of life."""
+
 ORPHAN_S = 5.0
 """When the process of the run is gone, requests on the wire may take so long to finish."""
 
@@ -81,6 +85,8 @@ def work(arguments: RunArguments, descriptor: str) -> int:
 async def _work(arguments: RunArguments, channel: socket.socket) -> int:
     reader, writer = await asyncio.open_connection(sock=channel, limit=LINE_MAX)
     with ExitStack() as stack:
+        living = asyncio.create_task(_tell_that_it_lives(writer))
+        stack.callback(living.cancel)
         try:
             order = message_of(object_in(await reader.readline()))
             assert isinstance(order, Order), "it is the first line"
@@ -98,6 +104,12 @@ async def _work(arguments: RunArguments, channel: socket.socket) -> int:
         writer.close()
         await writer.wait_closed()
     return 0
+
+
+async def _tell_that_it_lives(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(line_of(Alive()))
+        await asyncio.sleep(ALIVE_S)
 
 
 async def _hear_until(

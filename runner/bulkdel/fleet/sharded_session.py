@@ -24,7 +24,7 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import LimitPortions
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import SessionControl
-from bulkdel.engine.drain import Stop, ended_before, watch_time, watching
+from bulkdel.engine.drain import Stop, all_of, ended_before, watch_time, watching
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Snapshot
@@ -138,13 +138,7 @@ class ShardedSession(RunSession):
                 if portion is not None:
                     limit.give_back(portion - shard.settled)
 
-            running = [asyncio.create_task(run(shard, portion)) for shard, portion in begun.items()]
-            try:
-                await asyncio.gather(*running)
-            finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running)
+            await all_of(run(shard, portion) for shard, portion in begun.items())
 
     async def _halt_with_the_engine(self) -> None:
         """Halt when the engine has failed: a process that ends then could not be placed again."""

@@ -12,7 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from bulkdel.engine.drain import ended_before
@@ -27,14 +27,17 @@ IN_VAIN_MAX = 5
 
 SILENT_LOOK_S = 1.0
 
+BEGINS_IN_S = 60.0
+"""For so long a process that was placed may tell no event, also with a shorter patience."""
+
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
     """How a child is placed again whose process has ended early. Ends count since it has settled a row.
 
     after_s: seconds before it is placed again, times the number of ends. losses_max: given up after it was lost with
-    its machine so often. patience_s: given up when it was lost, and has settled no row for so long; a process that has
-    told events is killed when it tells none for so long.
+    its machine so often. patience_s: given up when it was lost, and has settled no row for so long; a process is killed
+    when it tells no event for so long. With a patience, a child tells events from its beginning on.
     """
 
     after_s: float
@@ -184,7 +187,7 @@ class Supervisor:
                         if stream is Stream.STDERR:
                             child.keep(line)
                         if stream is events and (event := object_in(line)):
-                            hearing.latest = time.monotonic()
+                            hearing.latest, hearing.begun = time.monotonic(), True
                             child.take(event)
         finally:
             for watch in watches:
@@ -202,15 +205,23 @@ class Supervisor:
 
     async def _kill_silent(self, child: Child, placed: Placed, hearing: _Hearing) -> None:
         """Kill a process that has told no event for `patience_s`, such as one that is frozen. It is placed again."""
-        while (silent_s := time.monotonic() - hearing.latest) <= self._restarts.patience_s:  # noqa: ASYNC110
+        while (silent_s := time.monotonic() - hearing.latest) <= self._silent_max_s(hearing):  # noqa: ASYNC110
             await asyncio.sleep(SILENT_LOOK_S)  # nothing tells that nothing comes
         say(f"Nothing was heard of {child.name} for {span(silent_s)}. It is killed.", "child.silent")
         await placed.kill()
 
+    def _silent_max_s(self, hearing: _Hearing) -> float:
+        patience_s = self._restarts.patience_s
+        return patience_s if hearing.begun else max(patience_s, BEGINS_IN_S)
+
 
 @dataclass(slots=True)
 class _Hearing:
-    """latest: when a process has told an event, by the monotonic clock. late_s: as in `ChildEnd`."""
+    """latest: when a process was placed or has told an event, by the monotonic clock. begun: whether it has told one.
 
-    latest: float = math.inf
+    late_s: as in `ChildEnd`.
+    """
+
+    latest: float = field(default_factory=time.monotonic)
+    begun: bool = False
     late_s: float = 0.0

@@ -216,7 +216,6 @@ class AccountLookup:
         if looked is None:
             return None
         accounts = {id_: account for id_, account in looked.accounts.items() if id_ not in controls}
-        self.control.note_hidden(looked.empty.intersection(controls))
         splits = self.look_ups.may_split  # ids with a comma have their own control
         empty = frozenset(id_ for id_ in looked.empty.difference(controls) if not splits(id_))
         proven = not empty or await self.control.prove_since(self._client.clock(), worker)

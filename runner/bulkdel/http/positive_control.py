@@ -8,7 +8,7 @@ none, or the key may not list, the control is an account that the sample found a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
@@ -83,10 +83,6 @@ class PositiveControl:
         """Note that these accounts are gone, by an outcome of this run: they cannot serve as controls any more."""
         for id_ in self.known.keys() & ids if self.known else ():
             del self.known[id_]
-        self.note_hidden(ids)
-
-    def note_hidden(self, ids: Collection[str]) -> None:
-        """Note that these accounts were not found: others have to be looked up together with ids."""
         self._shown = [id_ for id_ in self._shown if id_ not in ids]
 
     def beside(self, ids: Sequence[str]) -> list[str]:
