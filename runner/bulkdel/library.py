@@ -348,7 +348,8 @@ class Run:
     ) -> None:
         """Confirm the run: the number of ids and the pool as the caller knows them, not copied from the plan.
 
-        host: the bare name of the host, where the config protects it. how: the word for the log.
+        host: the bare name of the host; needed where the config protects it, and compared in any case. how: the word
+        for the log.
 
         Raises NotConfirmed when they differ from the plan, Halted when too few of the sample exist.
         """

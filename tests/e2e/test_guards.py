@@ -372,6 +372,20 @@ def test_a_protected_host_wants_its_word(tmp_path: Path) -> None:
 
 
 @mutant(
+    "another host than the typed one is sent to, because no config protects it",
+    "confirm",
+    swap("plan.host_word if host is None else bare_name(plan.target.host)", "plan.host_word"),
+)
+def test_a_host_that_is_typed_has_to_be_right_also_where_nothing_asks_for_it(tmp_path: Path) -> None:
+    with case(tmp_path, IDS[:60]) as it:
+        ran = it.run("--confirm-host", "staging.example")
+        assert (ran.code, it.served.ledger.deleted) == (2, 0), ran
+        word = it.served.url.removeprefix("http://")
+        assert f"on the host {word}" in ran.err, ran
+        assert it.run("--confirm-host", word).code == 0
+
+
+@mutant(
     "a host that is protected since the run began is not asked for",
     "confirmation_due",
     swap("plan.host_word not in {None, log.confirmed_host}", "plan.host_word is log.confirmed_host is not None"),

@@ -360,6 +360,21 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @mutant(
+    "a sheet is named, and a file without sheets is sent",
+    "ExportReading._open",
+    swap("not of_workbook", "not options"),
+)
+def test_a_sheet_of_a_file_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
+    """The user meant another file. An exclude file may be the workbook."""
+    ids = user_ids(5)
+    (tmp_path / "export.csv").write_text("\n".join(["id", *ids]))
+    keep = workbook(tmp_path / "keep.xlsx", {"S": [["id"], [ids[0]]]})
+    ran = plan(tmp_path / "export.csv", "--sheet", "S")
+    assert (ran.code, "--sheet S: " in ran.err, "is no workbook" in ran.err) == (2, True, True), ran
+    assert plan(tmp_path / "export.csv", "--sheet", "S", "--exclude", keep).code == 0
+
+
+@mutant(
     "a hidden sheet is read without being named",
     "_sheet",
     swap("[name for name in visible if has_rows(name)]", "[name for name in hidden if has_rows(name)]"),

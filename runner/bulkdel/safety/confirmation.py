@@ -17,6 +17,7 @@ from bulkdel.format import counted, span, until_words
 from bulkdel.job import Job
 from bulkdel.safety.plan_facts import plan_digest
 from bulkdel.safety.plan_from_file import PlanFile
+from bulkdel.safety.protect import bare_name
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.safety.server_checks import check_sample
 from bulkdel.store_path import in_store
@@ -78,7 +79,7 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
     Raises NotConfirmed when one is missing or differs, Halted as `check_sample`.
     """
     check_sample(plan)
-    word = plan.host_word
+    word = plan.host_word if host is None else bare_name(plan.target.host)  # what is typed has to be right
     if how in {How.OPTIONS, How.PLAN} and (too_soon := meant_for_the_day_before(plan, now)):
         raise NotConfirmed(
             f"not confirmed: {too_soon}. {plan.words.nothing}. If that is what you want:\n  {plan.confirming_line}"
@@ -92,7 +93,7 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
         )
     if any(given[name] != value for name, value in wanted.items()):
         options = " ".join(f"{name} {value}" for name, value in given.items() if value is not None)
-        host_too = f" on the protected host {word}" if word is not None else ""
+        host_too = "" if word is None else f" on the {'protected ' if plan.host_word else ''}host {word}"
         raise NotConfirmed(
             f"not confirmed: you gave {options}, and the plan has {counted(plan.ids, 'id')} in pool "
             f"{plan.pool}{host_too}. {plan.words.nothing}. {_how_to_confirm(plan, wanted, given)}"
@@ -100,7 +101,7 @@ def confirm(plan: RunPlan, *, ids: int | None, pool: str | None, host: str | Non
     _check_bytes(plan)
     moment = plan.server.moment
     ahead_s = None if moment is None else moment.ahead_s
-    return Confirmed(plan.ids, plan.pool, how, word, ahead_s, plan.arguments.approved)
+    return Confirmed(plan.ids, plan.pool, how, plan.host_word, ahead_s, plan.arguments.approved)
 
 
 def _check_bytes(plan: RunPlan) -> None:

@@ -21,7 +21,7 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
-from bulkdel.errors import Drained, NotAcceptable
+from bulkdel.errors import Drained, NotAcceptable, UsageError
 from bulkdel.export import (
     REASONS,
     Export,
@@ -36,7 +36,7 @@ from bulkdel.export import (
     recognise,
 )
 from bulkdel.export.advice import Way, Words, advise, left_words
-from bulkdel.export.converting import TableRows, all_columns, csv_options, rows_of, table_of
+from bulkdel.export.converting import WORKBOOK, TableRows, all_columns, csv_options, rows_of, table_of
 from bulkdel.export.download import Fetching, Source, fetch
 from bulkdel.export.encoding import encoding_named
 from bulkdel.export.preflight import preflight_of_input
@@ -318,7 +318,14 @@ class ExportReading:
         """Open the export to read its rows. Those of a table are copied first. sheet: the one that a log has."""
         arguments, options = self._arguments, replace(self._options, sheet=self._options.sheet or sheet)
         original, source = self._open_file()
-        if (table := table_of(original, options, self._reading.fetched)) is None:
+        table = table_of(original, options, self._reading.fetched)
+        of_workbook = table is not None and table.format == WORKBOOK
+        if self._options.sheet is not None and not of_workbook and not arguments.settings.exclude:
+            raise UsageError(
+                f"--sheet {shown(self._options.sheet)}: {arguments.export} is no workbook. Nothing was sent. Leave "
+                "--sheet out, or name the workbook"
+            )
+        if table is None:
             return _Opened(original, original, source, original.state)
         state, read = original.state, fingerprint(original, self._reading.read)
         try:

@@ -87,9 +87,13 @@ def host_word(config: Mapping[str, Any], host: str) -> str | None:
 
     A host of the config without a port is protected at each of its ports.
     """
-    name, named_port, port = host_in(host)
-    if _protected(config, "hosts", _host).isdisjoint({(name, None), (name, port)}):
-        return None
+    name, _, port = host_in(host)
+    return None if _protected(config, "hosts", _host).isdisjoint({(name, None), (name, port)}) else bare_name(host)
+
+
+def bare_name(host: str) -> str:
+    """The name of a host (a URL), with its port if it names one."""
+    name, named_port, _ = host_in(host)
     shown_name = f"[{name}]" if ":" in name else name
     return shown_name if named_port is None else f"{shown_name}:{named_port}"
 

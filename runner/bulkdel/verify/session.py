@@ -39,7 +39,6 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
-from bulkdel.http.account_reader import STRANGER
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.positive_control import CONTROL_TRIES
@@ -368,7 +367,7 @@ class VerifySession:
             if await lookup.control.prove(worker):
                 return
         kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
-        if lookup.failed and (not lookup.control.listed or lookup.failed == STRANGER):
+        if lookup.failed and not lookup.control.listed:
             why = f"the control failed: {lookup.failed}. Does the key have the permission to list and to read {noun}s?"
         elif lookup.failed:
             why = f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read {noun}s?"
