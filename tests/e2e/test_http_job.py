@@ -589,7 +589,7 @@ class Locked(Stubborn):
 @mutant(
     "an id that its own run has deleted is refused for good",
     "ChunkState._refuse",
-    swap("sub_chunk.maybe_applied or sub_chunk.shared", "sub_chunk.maybe_applied"),
+    swap("sub_chunk.may_have_had_effect", "sub_chunk.maybe_applied"),
     case="True-400",
 )
 @pytest.mark.parametrize("unknown", [404, 400])
@@ -633,7 +633,7 @@ class Renamed(Locked):
 @mutant(
     "a name that a refused request has freed is sent again for ever",
     "ChunkInHand._id_may_be_reused",
-    swap("self.state.maybe_freed", "self.state.maybe_applied"),
+    swap("self.state.may_have_had_effect", "self.state.maybe_applied"),
 )
 def test_a_name_that_a_refused_request_has_freed_is_not_sent_again_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

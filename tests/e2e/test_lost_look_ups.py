@@ -134,8 +134,8 @@ class Away(Forum):
 
 @mutant(
     "an id that the API called unknown is called deleted after an outage of look-ups",
-    "_left",
-    swap("sub_chunk.maybe_applied or sub_chunk.shared", "sub_chunk.touched"),
+    "_without_look_up",
+    swap("sub_chunk.may_have_had_effect", "sub_chunk.touched"),
 )
 def test_what_never_existed_is_not_called_deleted_after_an_outage_of_look_ups(tmp_path: Path) -> None:
     """The deletion is answered 404, and its look-up fails. In the next pass, and in the next run, it is sent again."""

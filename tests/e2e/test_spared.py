@@ -476,7 +476,7 @@ def with_limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 @mutant(
     "what another client deleted before the request is called done",
     "ChunkState.renew_look_up",
-    swap("sub_chunk.seen and sub_chunk.touched", "sub_chunk.seen or sub_chunk.touched"),
+    swap("sub_chunk.was_outside and sub_chunk.touched", "sub_chunk.was_outside or sub_chunk.touched"),
 )
 def test_an_old_look_up_is_repeated_before_its_request_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first deletion is answered 429, and all wait for 3 s. Meanwhile one user signs in, another one is deleted."""

@@ -360,7 +360,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @mutant(
-    "a sheet is named, and a file without sheets is sent",
+    "a sheet is named and a file without sheets is sent",
     "ExportReading._open",
     swap("not of_workbook", "not options"),
 )

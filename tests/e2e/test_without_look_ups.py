@@ -340,7 +340,7 @@ def test_refused_after_a_lost_answer_is_unknown(bench: Bench) -> None:
     "ids that an answer settles are sent again",
     "ChunkState._answered",
     swap(
-        "self._done(part, part.records, detail, requests)",
+        "self._done(part, part.records, detail, takes)",
         "self._decided(part, decision._replace(next_step=NextStep.SPLIT))",
     ),
 )

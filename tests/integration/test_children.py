@@ -204,7 +204,7 @@ class FrozenNodes(LocalProcesses):
 @mutant(
     "a child that is frozen before it has told anything is never killed",
     "Supervisor._hear",
-    swap("_Hearing()", "_Hearing(math.inf)"),
+    swap("_Hearing(clock())", "_Hearing(math.inf)"),
     case="False",
 )
 @pytest.mark.parametrize("begin", [True, False])

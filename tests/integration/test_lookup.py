@@ -817,7 +817,7 @@ async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginni
 @mutant(
     "a second empty response is believed when a control after it finds an account",
     "AccountLookup.find_proven",
-    swap("again.empty and self._takes_several and self.control.had_account", "False"),
+    swap("again.empty and self.control.had_account and self._takes_several(again.empty)", "False"),
     case="blind-sees-blind",
 )
 @pytest.mark.parametrize(

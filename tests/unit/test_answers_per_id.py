@@ -184,7 +184,7 @@ def test_an_unknown_or_doubled_id_makes_the_answer_a_lost_one(answers: list[str]
 @mutant(
     "the second request of a chunk is left out",
     "ChunkState._done",
-    swap("sub_chunk.part + 1 < requests", "sub_chunk.part + 2 < requests"),
+    swap("sub_chunk.part + 1 < takes", "sub_chunk.part + 2 < requests"),
 )
 def test_a_chunk_that_takes_three_requests() -> None:
     chunk_state = state(2)
@@ -289,7 +289,7 @@ def test_a_lagging_look_up_that_finds_one_in_the_target_state_sends_the_others_a
     "ChunkState._answered",
     swap(
         "self._retry(part._replace(maybe_applied=True, touched=True), free=decision.free)",
-        "self._done(part, part.records, detail, requests)",
+        "self._done(part, part.records, detail, takes)",
     ),
 )
 @given(st.data())

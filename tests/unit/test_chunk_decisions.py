@@ -317,7 +317,7 @@ def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bo
 @mutant(
     "an id is called excluded while a look-up may lag behind its deletion",
     "ChunkState._spare",
-    swap("self._wait(rest)", "self.spared += kept"),
+    swap("self._leave_until_lag_over(rest)", "self.spared += kept"),
     case="False",
 )
 @pytest.mark.parametrize("lag_over", [False, True])
@@ -850,7 +850,7 @@ def test_refused_after_a_request_that_may_have_been_applied(
 @mutant(
     "an id that is refused after a lost answer is refused for good",
     "ChunkState._refuse",
-    swap("sub_chunk.maybe_applied", "sub_chunk.known"),
+    swap("sub_chunk.may_have_had_effect", "sub_chunk.just_found or sub_chunk.shared"),
 )
 @pytest.mark.parametrize(
     "lost", [LOST, Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.MAYBE_APPLIED, Detail())])]
@@ -928,7 +928,7 @@ def test_what_becomes_of_an_id_whose_chunk_was_refused_because_of_another(
     """The API may have carried out the action for u0 before it refused the request because of u1."""
     chunk_state = ChunkState(chunk(2))
     chunk_state.replied(LOCKED)
-    assert (sent(chunk_state), chunk_state.maybe_applied, chunk_state.maybe_freed) == (["u0"], False, True)
+    assert (sent(chunk_state), chunk_state.maybe_applied, chunk_state.may_have_had_effect) == (["u0"], False, True)
     chunk_state.replied(answer)
     looked = 0
     while isinstance(chunk_state.next_step(), LookUp):
@@ -986,7 +986,7 @@ def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing(
 @mutant(
     "what another client has deleted is called done",
     "SubChunk.without_effect",
-    swap("self.seen and self.shared and not self.known", "self.seen"),
+    swap("self.was_outside and self.shared and not self.just_found", "self.was_outside"),
 )
 @pytest.mark.parametrize(
     ("answers", "expected"),
@@ -1399,7 +1399,7 @@ class NeverSplitsAgain(ChunkState):
     """Looks up again and again what is refused again."""
 
     def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
-        super()._there(rest._replace(known=False), why, found)
+        super()._there(rest._replace(just_found=False), why, found)
 
 
 class GivesUpAtOnce(ChunkState):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bulkdel.fleet.channel import (
+    Alive,
     ChunkEvent,
     Failed,
     Figures,
@@ -36,6 +37,7 @@ ORDER = Order(
     proven=True,
     fullest=3,
     lists=True,
+    shows=True,
     administrator=["x"],
     excluded=["k"],
     settled_max=None,
@@ -48,6 +50,7 @@ MESSAGES: list[Message] = [
     ORDER,
     WANTED,
     Heard(0.5),
+    Alive(),
     FIGURES,
     ChunkEvent("debug", "chunk.settled", {"rows": 5}),
     Failed(3, "why"),

@@ -38,7 +38,6 @@ class CommitQueue(ABC, Generic[Item, Written]):
     A subclass says how a batch is written (`_write`), and the error for people (`_failure_of`).
 
     failure: the first failure. After it nothing is written, and every `flush` raises it.
-    failed: set together with `failure`.
     lost: the items that will never be durable.
     """
 

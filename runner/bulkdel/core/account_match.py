@@ -33,7 +33,7 @@ ZONE_MAX_S = 14 * 3600.0
 DAY_S = 86_400.0
 
 REUSE_AFTER_S = 24 * 3600.0
-"""After this time an email or a phone number may belong to another user."""
+"""After this time an email or a phone number may belong to another account."""
 
 
 def latest_s(at: float) -> float:

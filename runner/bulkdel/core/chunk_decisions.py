@@ -82,9 +82,9 @@ class SubChunk(NamedTuple):
         state counts as done.
     touched: a request reached the server and may have had effect. They cannot be released any more.
     attempts: requests without a response, in a row.
-    known: a look-up has just found every one of them.
-    seen: before a request, a look-up showed that they were not in the target state. If an id is in it afterwards, the
-        request has brought it there.
+    just_found: a look-up has just found every one of them.
+    was_outside: before a request, a look-up showed that they were not in the target state. If an id is in it
+        afterwards, the request has brought it there.
     shared: a request for them and others was refused. The action may have been carried out for some of them first.
     varied: since then a request for fewer of them was refused for another reason, so some may be gone.
     again: how many look-ups have repeated an earlier one that may have lagged.
@@ -97,8 +97,8 @@ class SubChunk(NamedTuple):
     maybe_applied: bool = False
     touched: bool = False
     attempts: int = 0
-    known: bool = False
-    seen: bool = False
+    just_found: bool = False
+    was_outside: bool = False
     shared: bool = False
     varied: bool = False
     again: int = 0
@@ -109,7 +109,12 @@ class SubChunk(NamedTuple):
     @property
     def may_be_ours(self) -> bool:
         """Whether this run may have brought these into the target state, if they are in it now."""
-        return self.maybe_applied or self.seen
+        return self.maybe_applied or self.was_outside
+
+    @property
+    def may_have_had_effect(self) -> bool:
+        """Whether an earlier request may have had effect on these, also one that was refused."""
+        return self.maybe_applied or self.shared
 
     @property
     def unproven(self) -> str | None:
@@ -135,7 +140,7 @@ class SubChunk(NamedTuple):
         That request had no effect on it. So an earlier look-up does not count any more: another client may have been
         faster. It still counts if a request for several ids was refused since: that one may have had effect.
         """
-        return self._replace(seen=self.seen and self.shared and not self.known)
+        return self._replace(was_outside=self.was_outside and self.shared and not self.just_found)
 
     def refused(self, detail: Detail) -> SubChunk:
         """The state after the latest response has refused these."""
@@ -143,14 +148,14 @@ class SubChunk(NamedTuple):
         return self._replace(detail=detail, varied=varied)
 
 
-def _left(sub_chunk: SubChunk, why: LookUpReason | None) -> SubChunk:
+def _without_look_up(sub_chunk: SubChunk, why: LookUpReason | None) -> SubChunk:
     """The sub-chunk as it is left when the look-up for this reason is not made.
 
     If the API has called each of these ids unknown or absent, this request had no effect on them. Unless an earlier
     request may have had effect, they are not touched.
     """
     told = why in {LookUpReason.UNKNOWN_ID, LookUpReason.CALLED_ABSENT}
-    return sub_chunk._replace(touched=sub_chunk.maybe_applied or sub_chunk.shared) if told else sub_chunk
+    return sub_chunk._replace(touched=sub_chunk.may_have_had_effect) if told else sub_chunk
 
 
 class Send(NamedTuple):
@@ -245,8 +250,8 @@ class ChunkState:
             return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part, self._left_out_of(sub_chunk.records))
         return LookUp(sub_chunk.records, why, sub_chunk.again if why in REPEATED else 0)
 
-    def replied(self, decision: Decision, requests: int = 1) -> None:
-        """Take in the decision on the `Send` that was due. requests: how many its records take in all."""
+    def replied(self, decision: Decision, takes: int = 1) -> None:
+        """Take in the decision on the `Send` that was due. takes: how many requests its records take in all."""
         sub_chunk, _ = self._stack.pop()
         self.requests += 1
         # A request for several records may have been carried out for some of them before it was refused.
@@ -255,16 +260,16 @@ class ChunkState:
         self._lost = self._lost or (decision.maybe_applied and decision.next_step is NextStep.RETRY)
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
-            self._done(sub_chunk, sub_chunk.records, decision.detail, requests)
+            self._done(sub_chunk, sub_chunk.records, decision.detail, takes)
             return
         if decision.next_step is NextStep.PER_ID:
-            self._answered(sub_chunk, decision, requests)
+            self._answered(sub_chunk, decision, takes)
             self._halt_if_all_refused()
             return
         sub_chunk = sub_chunk._replace(
             maybe_applied=sub_chunk.maybe_applied or decision.maybe_applied,
             touched=sub_chunk.touched or not decision.untouched,
-            known=sub_chunk.known and not decision.maybe_applied,
+            just_found=sub_chunk.just_found and not decision.maybe_applied,
         ).refused(decision.detail)
         self._decided(sub_chunk, decision)
         self._halt_if_all_refused()
@@ -281,14 +286,14 @@ class ChunkState:
             case NextStep.LOOK_UP if decision.maybe_applied:
                 self._stack.append((sub_chunk, LookUpReason.UNSURE))
             case NextStep.LOOK_UP:  # one of these ids is unknown
-                if sub_chunk.known:
+                if sub_chunk.just_found:
                     self._contradict(sub_chunk)
                 else:
                     self._stack.append((sub_chunk, LookUpReason.UNKNOWN_ID))
             case NextStep.SPLIT:
                 self._split(sub_chunk)
             case _:
-                # Only HALT gets here; the client deals with every other step. Halting is safe in any case.
+                # Only HALT gets here; the client and `ChunkInHand.send` deal with the others. Halting is always safe.
                 self._stack.append((sub_chunk, None))
                 self.halt = decision.reason or decision.next_step.value
 
@@ -298,13 +303,13 @@ class ChunkState:
         """Take in the result of the `LookUp` that was due.
 
         found: the ids that exist; None when the look-up failed.
-        proven: whether a look-up of this session has found an existing account. If none has, "gone" is no proof.
+        proven: whether a look-up has found an account, and no control has failed since. If not, "gone" is no proof.
         unproven: ids that may exist although this response lacks them (`core.absence`).
-        misread: the unproven ids that the server may misread in the deletion request, too.
+        misread: the unproven ids that the server may misread in the request of the action, too.
         """
         sub_chunk, why = self._stack.pop()
         if found is None:
-            self.left.append(_left(sub_chunk, why))
+            self.left.append(_without_look_up(sub_chunk, why))
             return
         self._misread = misread
         self._found(sub_chunk, why, found, blind=not found and not proven, unproven=unproven)
@@ -331,8 +336,8 @@ class ChunkState:
         self._spare(sub_chunk, kept)
         if there:
             # Another client may delete an id after a first look-up. So an id refused as unknown is looked up again.
-            known = why is not LookUpReason.FIRST
-            again = sub_chunk._replace(records=Records.of(there), attempts=0, known=known, seen=True)
+            just_found = why is not LookUpReason.FIRST
+            again = sub_chunk._replace(records=Records.of(there), attempts=0, just_found=just_found, was_outside=True)
             if why is LookUpReason.LAGGING and (gone or reached):  # the others may have been refused because of these
                 self._stack.append((again._replace(again=0), None))
             else:
@@ -350,13 +355,13 @@ class ChunkState:
         return bool(self._stack) and self._stack[-1][0].maybe_applied
 
     @property
-    def maybe_freed(self) -> bool:
-        """Whether an earlier request may have had effect on these records, also one that was refused."""
-        return self.maybe_applied or (bool(self._stack) and self._stack[-1][0].shared)
+    def may_have_had_effect(self) -> bool:
+        """As of the sub-chunk of the step that is due."""
+        return bool(self._stack) and self._stack[-1][0].may_have_had_effect
 
     def give_up(self) -> None:
         """Leave the records of the step that was due to a later pass or to the next run."""
-        self.left.append(_left(*self._stack.pop()))
+        self.left.append(_without_look_up(*self._stack.pop()))
 
     def renew_look_up(self) -> bool:
         """Put a look-up before the `Send` that was due, because the latest one is too old.
@@ -370,7 +375,8 @@ class ChunkState:
             return False
         why = LookUpReason.IN_DOUBT if sub_chunk.maybe_applied else LookUpReason.FIRST
         # An id that is gone before any request reached the server was not deleted by this run.
-        again = sub_chunk._replace(renewed=sub_chunk.renewed + 1, seen=sub_chunk.seen and sub_chunk.touched, again=0)
+        was_outside = sub_chunk.was_outside and sub_chunk.touched
+        again = sub_chunk._replace(renewed=sub_chunk.renewed + 1, was_outside=was_outside, again=0)
         self._stack.append((again, why))
         return True
 
@@ -386,11 +392,11 @@ class ChunkState:
         The refusals of an unfinished chunk are given up, too. If the whole chunk turns out to be refused with one code,
         the cause is not the ids. An id with a recorded refusal would never be sent again.
         """
-        self._wait(*(SubChunk(part.records, touched=True) for part in self._lagging))
+        self._leave_until_lag_over(*(SubChunk(part.records, touched=True) for part in self._lagging))
         self._lagging = []
         if not self.left and not self._stack:
             return (), ()
-        sub_chunks = [*self.left, *(_left(sub_chunk, why) for sub_chunk, why in self._stack)]
+        sub_chunks = [*self.left, *(_without_look_up(sub_chunk, why) for sub_chunk, why in self._stack)]
         if self._stack:
             refused = [part for part in self.settled if part.by_the_api]
             self.settled = [part for part in self.settled if not part.by_the_api]
@@ -410,12 +416,12 @@ class ChunkState:
         reason: str | None = None,
     ) -> None:
         if records:
-            attempts = max(1, sub_chunk.attempts + 1)
+            attempts = sub_chunk.attempts + 1
             self.settled.append(Settled(kind, records, detail, reason, attempts))
 
-    def _done(self, sub_chunk: SubChunk, records: Records, detail: Detail, requests: int) -> None:
+    def _done(self, sub_chunk: SubChunk, records: Records, detail: Detail, takes: int) -> None:
         """Settle records whose request was accepted, or send the next of their requests."""
-        if sub_chunk.part + 1 < requests:
+        if sub_chunk.part + 1 < takes:
             rest = sub_chunk._replace(records=records, part=sub_chunk.part + 1, attempts=0)
             self._stack.append((rest._replace(maybe_applied=True, touched=True), None))
         else:
@@ -437,15 +443,15 @@ class ChunkState:
         else:
             self.left.append(sub_chunk)
 
-    def _answered(self, sub_chunk: SubChunk, decision: Decision, requests: int) -> None:
+    def _answered(self, sub_chunk: SubChunk, decision: Decision, takes: int) -> None:
         """Take in an answer about each id (`decision_per_id`). Consecutive ids with one answer stay together."""
         answers: dict[str, IdAnswer] = {answer.id: answer for answer in decision.data}
         for (verdict, detail), group in groupby(sub_chunk.records, lambda record: answers[record.id][1:]):
             part = sub_chunk._replace(records=Records.of(group)).refused(detail)
             match verdict:
                 case Verdict.SETTLED:
-                    self._done(part, part.records, detail, requests)
-                case Verdict.ALREADY if part.part + 1 < requests:
+                    self._done(part, part.records, detail, takes)
+                case Verdict.ALREADY if part.part + 1 < takes:
                     self._stack.append((part._replace(part=part.part + 1, attempts=0, touched=True), None))
                 case Verdict.ALREADY:
                     self._reached(part.without_effect(), part.records, detail)
@@ -465,12 +471,12 @@ class ChunkState:
         else:
             first, second = sub_chunk.records.halves
             # The first half is pushed last, so it is sent first: outcomes follow the order of the export.
-            self._stack.append((sub_chunk._replace(records=second, attempts=0, known=False), None))
-            self._stack.append((sub_chunk._replace(records=first, attempts=0, known=False), None))
+            self._stack.append((sub_chunk._replace(records=second, attempts=0, just_found=False), None))
+            self._stack.append((sub_chunk._replace(records=first, attempts=0, just_found=False), None))
 
     def _refuse(self, sub_chunk: SubChunk) -> None:
         """Settle refused records. Look them up first if an earlier request may have had effect on them."""
-        if sub_chunk.maybe_applied or sub_chunk.shared:
+        if sub_chunk.may_have_had_effect:
             self._stack.append((sub_chunk._replace(again=0), LookUpReason.REFUSED))
         else:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
@@ -489,7 +495,7 @@ class ChunkState:
         """
         return self._lost or not self.lag_over
 
-    def _wait(self, *sub_chunks: SubChunk) -> None:
+    def _leave_until_lag_over(self, *sub_chunks: SubChunk) -> None:
         """Leave records until no look-up can lag behind their requests."""
         self.contradicted += sum(len(sub_chunk.records) for sub_chunk in sub_chunks)
         self.left += sub_chunks
@@ -500,15 +506,16 @@ class ChunkState:
         If an earlier request may have been applied, the look-up may lag behind it, so it is repeated. Otherwise the API
         refuses the id as it is written.
         """
-        may_lag = sub_chunk.maybe_applied or sub_chunk.shared
-        if may_lag and sub_chunk.again < LOOKS_AGAIN_MAX:
-            self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), LookUpReason.LAGGING))
-        elif may_lag and self._too_early and len(sub_chunk.records) == 1:
-            self._wait(sub_chunk)
-        elif may_lag and len(sub_chunk.records) == 1:
-            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
-        else:
+        if not sub_chunk.may_have_had_effect:
             self._split(sub_chunk)
+        elif sub_chunk.again < LOOKS_AGAIN_MAX:
+            self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), LookUpReason.LAGGING))
+        elif len(sub_chunk.records) > 1:
+            self._split(sub_chunk)
+        elif self._too_early:
+            self._leave_until_lag_over(sub_chunk)
+        else:
+            self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
 
     def _gone(self, sub_chunk: SubChunk, gone: Records) -> None:
         """Settle ids without an account."""
@@ -543,7 +550,7 @@ class ChunkState:
                 self.left.append(rest)
             case LookUpReason.LAGGING:
                 self._contradict(rest)
-            case LookUpReason.CALLED_ABSENT if not (rest.maybe_applied or rest.shared):
+            case LookUpReason.CALLED_ABSENT if not rest.may_have_had_effect:
                 self._settle("refused", rest, rest.records, detail=rest.detail)
             case LookUpReason.CALLED_ABSENT:
                 self._contradict(rest)
@@ -557,7 +564,7 @@ class ChunkState:
         if why in REFUSED_AS_UNKNOWN and len(sub_chunk.records) > 1:
             self._split(sub_chunk)
         elif why in REFUSED_AS_UNKNOWN and sub_chunk.records.ids[0] in self._misread:
-            self.left.append(_left(sub_chunk, why))  # the API may have called another id unknown
+            self.left.append(_without_look_up(sub_chunk, why))  # the API may have called another id unknown
         elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
             # The API called this very id unknown, and no server splits an id in the body of a request.
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"
@@ -580,7 +587,7 @@ class ChunkState:
             if sub_chunk.again < LOOKS_AGAIN_MAX:
                 self._stack.append((rest, LookUpReason.IN_DOUBT))
             else:
-                self._wait(rest)
+                self._leave_until_lag_over(rest)
         elif sub_chunk.maybe_applied and self.several_requests:
             # Some of its requests may have had effect, and others not: then it is between its old and the target state.
             self._settle("unknown", sub_chunk, Records.of(kept), reason=EXCLUDED_SINCE)

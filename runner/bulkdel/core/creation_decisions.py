@@ -113,7 +113,7 @@ class CreationState(ChunkState):
         find it even after that, it ends as unknown.
         """
         if why in WITHOUT_RESPONSE and not self._lag_is_over:
-            self._wait(rest)
+            self._leave_until_lag_over(rest)
             return
         hidden = {*unproven} if rest.maybe_applied and not self.resend_unproven else set[str]()
         unknown = Records.of(record for record in rest.records if record.id in hidden)
@@ -150,7 +150,7 @@ class CreationState(ChunkState):
             records = Records.of([record._replace(payload=left_out.payload)])
             self._stack.append((sub_chunk._replace(records=records, attempts=0), None))
         elif record.id in self._clashes and sub_chunk.maybe_applied and not self._lag_is_over:
-            self._wait(sub_chunk)
+            self._leave_until_lag_over(sub_chunk)
         else:
             self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
 
@@ -179,7 +179,7 @@ class CreationState(ChunkState):
         elif why in REPEATED and sub_chunk.again < self.looks_again_max:
             self._stack.append((sub_chunk._replace(again=sub_chunk.again + 1), why))
         else:
-            self._wait(sub_chunk)
+            self._leave_until_lag_over(sub_chunk)
 
     def _undated(self, sub_chunk: SubChunk, why: LookUpReason | None) -> None:
         """Take in records for which a look-up has found an account that may be the created one, or another one.
@@ -211,7 +211,7 @@ class CreationState(ChunkState):
         elif not alone:
             self._split(rest)
         elif rest.records[0].id in unproven and may_lag:
-            self._wait(rest)
+            self._leave_until_lag_over(rest)
         elif rest.records[0].id in unproven:
             self._settle("unknown", rest, rest.records, detail=rest.detail, reason=HIDDEN)
         elif why is LookUpReason.UNSURE:  # it was refused together with others, which may have been the cause

@@ -8,7 +8,7 @@ LOOK_AGAIN_FIRST_S = 1.0  # before the first further look-up; it doubles each ti
 RENEWALS_MAX = 3  # times that a look-up is repeated because it was too old when its request could leave
 LAG_VAIN_MAX = 20  # after so many chunks in a row for which this changed nothing, a session waits no more
 INTENT_AGE_MAX_S = 30.0  # a request that leaves later has another intent, which says so
-LAG_MAX_S = 600.0  # longest lag of a look-up behind a deletion that is allowed for
+LAG_MAX_S = 600.0  # longest lag of a look-up behind a request that is allowed for
 
 
 def look_again_s(again: int) -> float:

@@ -1,4 +1,4 @@
-"""The rows that are never sent: a set of positions in flat memory, and sets of other rows.
+"""Sets of rows: of the rows that are never sent as bits, of all others as ranges.
 
 Owns the arithmetic. `export.preflight` finds the rows.
 """

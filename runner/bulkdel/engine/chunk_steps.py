@@ -62,7 +62,7 @@ class ChunkInHand:
         self._uncontrolled: set[str] = set()  # ids that were not found while there was no control
         self._at_gate = False  # whether the chunk has a place at the gate
         self._intent_at = self._since  # time of the first intent for these records
-        self._enqueued_at: tuple[float, float] | None = None  # when this session has written their latest intent
+        self._enqueued_at: tuple[float, float] | None = None  # when this session enqueued their latest intent
 
     @property
     def _since(self) -> Instant | None:
@@ -245,10 +245,9 @@ class ChunkInHand:
     def _id_may_be_reused(self) -> bool:
         """Whether one of these ids may belong to another account by now.
 
-        It may when a request that may have had effect was sent long ago: the server was away since, or this process
-        was stopped.
+        So it is if a request that may have had effect was sent more than RETRY_MAX_S ago.
         """
-        if not self._context.id_type.reusable or not self.state.maybe_freed or self._sent_at is None:
+        if not self._context.id_type.reusable or not self.state.may_have_had_effect or self._sent_at is None:
             return False
         return self._age_s(self._sent_at) > RETRY_MAX_S
 
@@ -318,9 +317,9 @@ class ChunkInHand:
         return self._context.protected.meets_any(ids) or self._context.tally.own.meets_any(ids)
 
     async def _save_copies(self, backup: Backup, records: Records) -> None:
-        """Make a durable copy of every user with one of the ids of these records.
+        """Make a durable copy of every account with one of the ids of these records.
 
-        The copies are made just before sending: so the backup has no user that is protected or re-created.
+        The copies are made just before sending: so the backup has no account that is protected or re-created.
         """
         missing = [record for record in records if record.id not in self._saved]
         if unseen := [record for record in missing if record.id not in self._accounts]:

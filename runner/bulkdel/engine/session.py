@@ -260,7 +260,7 @@ class SendingSession(RunSession):
     ) -> SessionResult:
         """Write the last entry of the session, and add up."""
         plan, log, around, lookup = self._plan, self._log, self._around, context.lookup
-        # Blind: no look-up of this session finds an existing user, so an empty response proves nothing.
+        # Blind: no look-up of this session finds an existing account, so an empty response proves nothing.
         blind = lookup.control.answered and not lookup.control.proven
         now = datetime.fromtimestamp(around.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(context), until=until, now=now, blind=blind)

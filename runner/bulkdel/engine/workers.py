@@ -4,7 +4,7 @@ A worker takes an item, settles it, and takes the next, until none is left.
 
 A drain ends this early: no new item and no retry; requests on the wire may finish.
 
-An item is a chunk to delete (`engine.pipeline`) or a chunk to look up (`verify.session`). The workers know neither.
+An item is a chunk to settle (`engine.pipeline`) or a chunk to look up (`verify.session`). The workers know neither.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class _RunOfBatch:
         return found
 
     def begin(self, placed: Placed) -> None:
-        """Nothing is told to it."""
+        """Have no effect: it has no channel."""
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take in an event."""

@@ -59,6 +59,8 @@ class Order:
     """The most accounts that a look-up has returned."""
     lists: bool
     """Whether the API has listed accounts for this key."""
+    shows: bool
+    """Whether it has listed one."""
     administrator: list[str]
     """Ids of the account that the pool keeps."""
     excluded: list[str]

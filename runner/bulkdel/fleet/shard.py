@@ -266,6 +266,7 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
             administrator=order.administrator,
             found_before=order.proven,
             lists=order.lists,
+            shows=order.shows,
         ),
     )
     return plan, log

@@ -71,6 +71,7 @@ class ShardWork:
             proven=server.proven,
             fullest=server.fullest,
             lists=server.lists,
+            shows=server.shows,
             administrator=list(server.administrator),
             excluded=[file.key for file in plan.excluded],
             settled_max=settled_max,

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from bulkdel.engine.drain import ended_before
@@ -23,7 +22,8 @@ from bulkdel.output import say
 from bulkdel.times import since_boot
 
 IN_VAIN_MAX = 5
-"""A child is given up whose processes have ended so often without settling a row, and not with their machines."""
+"""A child is given up after its processes have ended so often without settling a row. Losses with a machine do not
+count."""
 
 SILENT_LOOK_S = 1.0
 
@@ -173,7 +173,8 @@ class Supervisor:
 
     async def _hear(self, child: Child, placed: Placed, events: Stream) -> ChildEnd:
         """Hand on the output of a process until it has ended. events: the stream with its events."""
-        hearing, end = _Hearing(), Exited(None)
+        clock = asyncio.get_running_loop().time  # it leaves out the time in which this process was stopped
+        hearing, end = _Hearing(clock()), Exited(None)
         watches = [
             asyncio.create_task(self._drain_in_time(placed, hearing)),
             asyncio.create_task(self._kill_silent(child, placed, hearing)),
@@ -187,7 +188,7 @@ class Supervisor:
                         if stream is Stream.STDERR:
                             child.keep(line)
                         if stream is events and (event := object_in(line)):
-                            hearing.latest, hearing.begun = time.monotonic(), True
+                            hearing.latest, hearing.begun = clock(), True
                             child.take(event)
         finally:
             for watch in watches:
@@ -205,8 +206,9 @@ class Supervisor:
 
     async def _kill_silent(self, child: Child, placed: Placed, hearing: _Hearing) -> None:
         """Kill a process that has told no event for `patience_s`, such as one that is frozen. It is placed again."""
-        while (silent_s := time.monotonic() - hearing.latest) <= self._silent_max_s(hearing):  # noqa: ASYNC110
-            await asyncio.sleep(SILENT_LOOK_S)  # nothing tells that nothing comes
+        clock = asyncio.get_running_loop().time
+        while (silent_s := clock() - hearing.latest) <= self._silent_max_s(hearing):  # noqa: ASYNC110
+            await asyncio.sleep(SILENT_LOOK_S)  # no event announces silence
         say(f"Nothing was heard of {child.name} for {span(silent_s)}. It is killed.", "child.silent")
         await placed.kill()
 
@@ -217,11 +219,12 @@ class Supervisor:
 
 @dataclass(slots=True)
 class _Hearing:
-    """latest: when a process was placed or has told an event, by the monotonic clock. begun: whether it has told one.
+    """What is known of one process while it is heard.
 
+    latest: when it was placed or has told an event, by the clock of the event loop. begun: whether it has told one.
     late_s: as in `ChildEnd`.
     """
 
-    latest: float = field(default_factory=time.monotonic)
+    latest: float
     begun: bool = False
     late_s: float = 0.0

@@ -136,7 +136,7 @@ class Rate(Protocol):
 
 @dataclass(slots=True)
 class Client:
-    """The one way to the server: deletions, look-ups and controls.
+    """The one way to the server: actions, look-ups and controls.
 
     pause_s: how long all requests pause after a 429 without Retry-After.
     patience_s: how long the server may give no useful response.
@@ -189,26 +189,26 @@ class Client:
             if not decides:
                 worker.state = WorkerState.WAITING
             await self._leased()
-            headers, generation, now = await self._admission(request)
+            headers, generation, sent_at = await self._admission(request)
             if (self.draining and not decides) or too_late():
                 break
             worker.state = WorkerState.ON_WIRE
-            self.adaptive_rate.sent(now)
+            self.adaptive_rate.sent(sent_at)
             stopped_s = self.clock.stopped_s
             with self.rate_limiter.on_wire():
                 response = await self.transport.send(request, headers)
             if isinstance(response, NoResponse) and response.withheld:
                 decides = decides and not self.draining  # the lease may never come back
                 continue
-            sent_at, now = now, self.clock()
+            answered_at = self.clock()
             decision = decision_on(response, read, lambda text: redact(self.auth.hide(text)), self.now())
             failed = decision.next_step is NextStep.RETRY
             # A time-out that ended while this process was stopped says nothing about the server.
             stopped = isinstance(response, NoResponse) and self.clock.stopped_s > stopped_s
             if isinstance(response, Response):
-                self.latency.record(now - sent_at)
+                self.latency.record(answered_at - sent_at)
             if not stopped:
-                self._record(decision, now)
+                self._record(decision, answered_at)
             if failed:
                 self.last_failure = self.last_failure if stopped else decision.reason
                 # If this halts, the worker is still on the wire, so its chunk counts as touched.
@@ -217,7 +217,7 @@ class Client:
             if decision.next_step is NextStep.THROTTLED:
                 worker.state = before
                 self.figures["throttled"] += 1
-                self.adaptive_rate.throttled(now)
+                self.adaptive_rate.throttled(answered_at)
                 pause_s = self.pause_s if decision.after_s is None else decision.after_s
                 self.rate_limiter.pause(self._within_patience(pause_s))
             elif decision.next_step is NextStep.SIGN_IN:
@@ -226,7 +226,7 @@ class Client:
             else:
                 if isinstance(response, Response) and not failed:
                     self.auth.accepted(generation)
-                    self.answered_at = now
+                    self.answered_at = answered_at
                 worker.state = before
                 return decision
             if self.draining:  # nothing is sent again
@@ -235,7 +235,7 @@ class Client:
         return None
 
     def _record(self, decision: Decision, now: float) -> None:
-        """Count a response for the circuit breaker and the adaptive rate. now: when its request left."""
+        """Count a response for the circuit breaker and the adaptive rate. now: when it came."""
         failed = decision.next_step is NextStep.RETRY
         self.breaker.record(now, failed=failed)
         if decision.next_step is not NextStep.THROTTLED:  # a 429 is no failure, but the rate was too high

@@ -10,7 +10,7 @@ A job may have no look-ups. Then no request is sent, no id is found, and no id i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from bulkdel.http.account_reader import PAGE_MIN, AccountReader, LookupResult
 from bulkdel.http.account_states import AccountStates
@@ -65,7 +65,6 @@ class AccountLookup:
             known=known,
             creates=creates,
         )
-        self._takes_several = look_ups.possible and len(look_ups.calls(["1", "2"])) == 1
         self._commas = CommaControl(self.control, self._find)
         self._marks = MarkControl(client, look_ups, self.control, self._find)
         self._states = AccountStates(look_ups, self.reader) if isinstance(look_ups, HasStates) else None
@@ -126,7 +125,7 @@ class AccountLookup:
             )
             if len(_alone(again)) == len(alone):
                 in_vain += 1
-                if not (again.empty and self._takes_several and self.control.had_account):
+                if not (again.empty and self.control.had_account and self._takes_several(again.empty)):
                     break
                 if in_vain == CONTROL_TRIES:
                     return None
@@ -205,6 +204,11 @@ class AccountLookup:
             return False
         more = await self.find(missing, worker)
         return more is None or bool(more.accounts)
+
+    def _takes_several(self, ids: Collection[str]) -> bool:
+        """Whether a control and one of these ids can be looked up in one request."""
+        some = [*self.control.beside(ids), *ids][:2]
+        return len(some) > 1 and len(self.look_ups.calls(some)) == 1
 
     async def _find_controlled(self, ids: Sequence[str], worker: WorkerStatus, *, beside: bool) -> LookupResult | None:
         """Look ids up, and send a control if a response was empty. None also when none is found any more.

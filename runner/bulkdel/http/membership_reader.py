@@ -158,8 +158,9 @@ class MembershipReader:
     ) -> AsyncIterator[MembershipPage | None]:
         """Ask for every page of a list, beginning with `request`."""
         following: Request | None = request
-        items = 0
+        items, asked = 0, set[Request]()
         while following is not None:
+            asked.add(following)
             decision = await self._client.ask(following, partial(read, following), worker)
             if decision is None or decision.next_step is not NextStep.SETTLED:
                 failed = self._client.failed or "the run drains"
@@ -170,7 +171,7 @@ class MembershipReader:
                 return
             here = len(page.items) + page.left_out
             items += here
-            if page.following == following or not here or (page.total is not None and items > page.total):
+            if page.following in asked or not here or (page.total is not None and items > page.total):
                 return  # a list that goes round or changes: `ListReading.fits` says so
             following = page.following
 

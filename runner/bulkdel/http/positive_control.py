@@ -8,7 +8,7 @@ none, or the key may not list, the control is an account that the sample found a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
@@ -70,7 +70,7 @@ class PositiveControl:
         self._creates = creates
         self.known = dict.fromkeys(known)
         self.had_account = False
-        self._shown: list[str] = []  # an account that the latest control has found
+        self._shown: list[str] = []  # at most one account, which the latest control has found
         self.proven = proven
         self.lost = False
         self.listed = 0
@@ -85,7 +85,7 @@ class PositiveControl:
             del self.known[id_]
         self._shown = [id_ for id_ in self._shown if id_ not in ids]
 
-    def beside(self, ids: Sequence[str]) -> list[str]:
+    def beside(self, ids: Collection[str]) -> list[str]:
         """The account that the latest control has found, to be looked up in one request with `ids`; empty for none."""
         return [id_ for id_ in self._shown if id_ not in ids]
 
@@ -198,16 +198,16 @@ class PositiveControl:
         # Ids without a comma come first.
         certain = [id_ for id_ in listed if not may_be_split(id_)] or listed
         for group, _ in self._look_ups.calls(spread(certain, CONTROLS_MAX)):
-            if (found := await self._is_found(group, worker)) is not False:
-                return found is True
+            if (found := await self._is_found(group, worker)) or found is None:
+                return bool(found)
         return False
 
     async def _known_pass(self, worker: WorkerStatus) -> bool:
         """Whether a look-up finds one of the accounts that are known to be there; true where none is known."""
         known = [*self.known][-CONTROLS_MAX:]
         for id_ in reversed(known):
-            if (found := await self._is_found([id_], worker)) is not False:
-                return found is True
+            if (found := await self._is_found([id_], worker)) or found is None:
+                return bool(found)
         return not known
 
     async def _is_found(self, ids: Sequence[str], worker: WorkerStatus) -> bool | None:

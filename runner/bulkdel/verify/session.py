@@ -1,9 +1,9 @@
 """One session of a verification: the look-ups, and the positive controls between them. Nothing here can delete.
 
 An id without an account counts as `gone` only between two controls, one before its look-up and one after it. Each
-control finds an existing user by the same kind of look-up. So a key that loses its permission half-way proves nothing
-after its last control. An account that is found needs no control, and is recorded at once: as `there`, or as `gone`
-when it is in the target state of the job.
+control finds an existing account by the same kind of look-up. So a key that loses its permission half-way proves
+nothing after its last control. An account that is found needs no control, and is recorded at once: as `there`, or as
+`gone` when it is in the target state of the job.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from bulkdel.verify.findings import findings_log, next_findings_path
 from bulkdel.verify.restored import NOT_RESTORED, Restored
 
 CONTROL_EVERY = 200
-"""Look-ups that found no user between two controls. So controls cost 1 % of the requests, and a kill loses the findings
-of 10,000 ids, or four seconds at the default rate."""
+"""Look-ups that found no account between two controls. So controls cost 1 % of the requests, and a kill loses the
+findings of 10,000 ids, or four seconds at the default rate."""
 
 FAILED_MAX = 20
 """Look-ups that may fail in a row before a control checks whether any can succeed."""
@@ -360,10 +360,10 @@ class VerifySession:
             self._log.enqueue(self._log.progress.with_mac(Found(at, finding, ranges_of(positions))))
 
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
-        """Look up a user that another call lists. Raises Halted when it is not found."""
+        """Look up an account that another call lists. Raises Halted when it is not found."""
         # Without the findings of earlier look-ups, which prove nothing now.
         lookup = AccountLookup(live.workers.client, self._look_ups, self._surroundings.chance)
-        for _ in range(CONTROL_TRIES):  # a listed user may be deleted before it is looked up
+        for _ in range(CONTROL_TRIES):  # a listed account may be deleted before it is looked up
             if await lookup.control.prove(worker):
                 return
         kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
