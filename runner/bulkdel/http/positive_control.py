@@ -184,12 +184,12 @@ class PositiveControl:
         left.
         """
         refused = Listed([])
-        self._shown = []
         self.answered = False  # also when it is cut off
         listed = await self.list_accounts(worker, refused=refused)
         self.answered = listed is not None
         self.listed = len(listed or ())
         self.had_account = bool(listed or self.known)
+        self._shown = self._shown if self.had_account else []
         self.none_listed = listed == [] and listed is not refused.items
         if not listed:
             self.uncontrolled = listed is refused.items and not self.known
@@ -216,5 +216,6 @@ class PositiveControl:
         if result is None:
             self.answered = False
             return None
-        self._shown = [id_ for id_, account in result.accounts.items() if account.certain][:1]
+        if result.accounts:
+            self._shown = [id_ for id_, account in result.accounts.items() if account.certain][:1]
         return bool(result.accounts)

@@ -282,7 +282,7 @@ class VerifySession:
             drawn = picks(sum(progress.counts[kind] for kind in CLAIMED), sample, chance)
         known = RowSet(ranges=self._log.progress.known.ranges)  # a copy: it grows meanwhile
         rows = gone_rows(self._reopened.rows(), known, drawn)
-        return chunks_apart(rows, IDS_AT_ONCE, self._reopened.id_type)
+        return chunks_apart(rows, IDS_AT_ONCE - 1, self._reopened.id_type)  # and a control in the same request
 
     async def _alone(self, live: _Live, step: Callable[[_Live, WorkerStatus], Awaitable[None]]) -> None:
         """Let one worker do one step while the others wait. After the drain has begun, nothing is done."""
@@ -361,15 +361,14 @@ class VerifySession:
 
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
         """Look up an account that another call lists. Raises Halted when it is not found."""
-        # Without the findings of earlier look-ups, which prove nothing now.
-        lookup = AccountLookup(live.workers.client, self._look_ups, self._surroundings.chance)
+        lookup, clock = live.lookup, live.workers.client.clock
         for _ in range(CONTROL_TRIES):  # a listed account may be deleted before it is looked up
-            if await lookup.control.prove(worker):
+            if await lookup.control.prove_since(clock(), worker) and lookup.control.had_account:
                 return
         kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
-        if lookup.failed and not lookup.control.listed:
+        if not (lookup.control.listed or lookup.control.none_listed):
             why = f"the control failed: {lookup.failed}. Does the key have the permission to list and to read {noun}s?"
-        elif lookup.failed:
+        elif not lookup.control.answered:
             why = f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read {noun}s?"
         elif lookup.control.listed:
             why = f"the control failed: look-ups by {kind} find no {noun}, not even those that the pool lists"
