@@ -43,7 +43,7 @@ class Blinding(Forum):
 @mutant(
     "look-ups that have ceased to find accounts are believed",
     "AccountLookup._find_controlled",
-    swap("accounts or self.control.lost", "accounts"),
+    swap("looked.accounts or self.control.lost", "looked.accounts"),
 )
 @pytest.mark.parametrize(
     ("lists", "words"),

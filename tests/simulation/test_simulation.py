@@ -193,7 +193,7 @@ def test_two_hundred_thousand_runs(batch: int, tmp_path: Path) -> None:
 @mutant(
     "an empty second page is believed",
     "AccountLookup._find_controlled",
-    swap("looked.empty.difference(controls)", "looked.empty.difference(controls, () if accounts == {} else ids)"),
+    swap("itertools.filterfalse(self.look_ups.may_split, looked.empty)", "()"),
 )
 def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed(tmp_path: Path) -> None:
     """A page holds 10 accounts. From some moment on look-ups find none; here from each fifth of a second on."""

@@ -32,6 +32,15 @@ class LookupResult(NamedTuple):
     unread: frozenset[str] = frozenset()
     empty: frozenset[str] = frozenset()
 
+    def without(self, ids: Sequence[str]) -> LookupResult:
+        """The same without some of the ids that were asked for."""
+        return LookupResult(
+            {id_: account for id_, account in self.accounts.items() if id_ not in ids},
+            self.unproven.difference(ids),
+            self.unread.difference(ids),
+            self.empty.difference(ids),
+        )
+
 
 class AccountReader:
     """Sends the look-ups of the job. Every method may raise Halted, as `Client.ask` does.
@@ -72,7 +81,7 @@ class AccountReader:
             if complete is None:
                 return None
             results.append(complete)
-        return _joined(results)
+        return joined(results)
 
     async def find_by_keys(
         self, look_ups: ByKeys, ids: Sequence[str], worker: WorkerStatus
@@ -124,12 +133,12 @@ class AccountReader:
             return result
         if not accounts:  # a full response of other accounts proves nothing, and so would the next one
             return result._replace(unproven=frozenset(missing))
-        more = await self.find(missing, worker)
+        # An account that is there shows that the second look-up finds accounts.
+        beside = [id_ for id_, account in accounts.items() if account.certain][:1]
+        more = await self.find([*beside, *missing], worker)
         # The first response may be cut off, so an id that it lacks may exist. The second response decides. A control
         # with a comma in the first does not count for the second: some servers split an id only when it is alone.
-        if more is None:
-            return None
-        return more._replace(accounts={**accounts, **more.accounts}, empty=result.empty | more.empty)
+        return None if more is None else more.without(beside)._replace(accounts={**accounts, **more.accounts})
 
     async def _one_by_one(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         results: list[LookupResult] = []
@@ -146,10 +155,10 @@ class AccountReader:
                 self._reader.fail(STRANGER)  # one account without either id cannot belong to both
                 return None
             results.append(alone)
-        return _joined(results)
+        return joined(results)
 
 
-def _joined(results: Sequence[LookupResult]) -> LookupResult:
+def joined(results: Sequence[LookupResult]) -> LookupResult:
     """The results of several look-ups as one."""
     accounts: dict[str, Account] = {}
     for result in results:

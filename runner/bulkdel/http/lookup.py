@@ -10,9 +10,10 @@ A job may have no look-ups. Then no request is sent, no id is found, and no id i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from bulkdel.http.account_reader import PAGE_MIN, AccountReader, LookupResult
+from bulkdel.http.account_reader import PAGE_MIN, AccountReader, LookupResult, joined
 from bulkdel.http.account_states import AccountStates
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.hidden_records import hidden_records
@@ -65,6 +66,7 @@ class AccountLookup:
             known=known,
             creates=creates,
         )
+        self._found_none = False  # whether the latest look-up of `find_proven` has found no account
         self._commas = CommaControl(self.control, self._find)
         self._marks = MarkControl(client, look_ups, self.control, self._find)
         self._states = AccountStates(look_ups, self.reader) if isinstance(look_ups, HasStates) else None
@@ -109,9 +111,11 @@ class AccountLookup:
 
         The state of each account is asked for if its record does not have it, which takes a request or more.
 
-        beside: the first request has a control too, because most of the ids are gone. In the result, `empty` are the
-        ids that are gone only if `control` is proven.
+        beside: the first request has a control too, because most of the ids are gone. So it is after a look-up that has
+        found none. But an API may return one account at a time: then the first request has no control. In the result,
+        `empty` are the ids that are gone only if `control` is proven.
         """
+        beside = (beside or self._found_none) and self._accounts.fullest > 1
         looked, in_vain = await self._find_controlled(ids, worker, beside=beside), 0
         while looked is not None and (alone := _alone(looked)):
             if looked.empty and not self.control.proven:
@@ -129,6 +133,7 @@ class AccountLookup:
                     break
                 if in_vain == CONTROL_TRIES:
                     return None
+        self._found_none = looked is not None and not looked.accounts
         if looked is None or (self._states is not None and not await self._states.add(looked.accounts, worker)):
             return None
         return looked
@@ -215,17 +220,31 @@ class AccountLookup:
 
         beside: look a control up together with them.
         """
-        controls = self.control.beside(ids) if beside else []
-        looked = await self.find([*controls, *ids], worker)
-        if looked is None:
-            return None
-        accounts = {id_: account for id_, account in looked.accounts.items() if id_ not in controls}
-        splits = self.look_ups.may_split  # ids with a comma have their own control
-        empty = frozenset(id_ for id_ in looked.empty.difference(controls) if not splits(id_))
-        proven = not empty or await self.control.prove_since(self._client.clock(), worker)
-        if not proven and (accounts or self.control.lost):
-            return None
-        return LookupResult(accounts, looked.unproven.difference(controls), looked.unread.difference(controls), empty)
+        controls, results = self.control.beside(ids) if beside else [], list[LookupResult]()
+        for some in self._parts(controls, ids) if controls else [ids]:
+            result = await self.find(some, worker)
+            if result is None:
+                return None
+            results.append(result)
+        looked = joined(results).without(controls)
+        # Ids with a comma have their own control.
+        looked = looked._replace(empty=frozenset(itertools.filterfalse(self.look_ups.may_split, looked.empty)))
+        proven = not looked.empty or await self.control.prove_since(self._client.clock(), worker)
+        return None if not proven and (looked.accounts or self.control.lost) else looked
+
+    def _parts(self, controls: Sequence[str], ids: Sequence[str]) -> list[Sequence[str]]:
+        """The ids, cut so that each part fits into one request with the control, and the control in each of them.
+
+        Ids that fit into no request with it are not cut, and have none.
+        """
+        parts = list[Sequence[str]]()
+        while ids:
+            part, _ = self.look_ups.calls([*controls, *ids])[0]
+            if len(part) == len(controls):
+                return [*parts, ids]
+            parts.append(part)
+            ids = ids[len(part) - len(controls) :]
+        return parts
 
     async def _find(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         """Look `ids` up. If an account is found, note that look-ups find accounts, and with which marks."""
