@@ -44,7 +44,7 @@ from tests.harness import (
 )
 from tests.mutants import ROOT, mutant
 from tests.places import log_of
-from tests.syntax import only_if, swap
+from tests.syntax import swap
 from tests.waits import WAIT_MAX_S
 
 IDS = user_ids(2_000, seed=21)
@@ -267,11 +267,6 @@ def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
         assert ids_in(still_there(it)) == LIARS
 
 
-@mutant(
-    "verify without a control afterwards",
-    "VerifySession._confirm",
-    only_if("not looked_up", "await self._control(live, worker)"),
-)
 def test_a_key_that_goes_blind_on_the_way_proves_nothing(tmp_path: Path) -> None:
     """The first control and one user that is still there are found; from then on every response is empty.
 
