@@ -133,12 +133,10 @@ class AccountReader:
             return result
         if not accounts:  # a full response of other accounts proves nothing, and so would the next one
             return result._replace(unproven=frozenset(missing))
-        # An account that is there shows that the second look-up finds accounts.
-        beside = [id_ for id_, account in accounts.items() if account.certain][:1]
-        more = await self.find([*beside, *missing], worker)
+        more = await self.find(missing, worker)
         # The first response may be cut off, so an id that it lacks may exist. The second response decides. A control
         # with a comma in the first does not count for the second: some servers split an id only when it is alone.
-        return None if more is None else more.without(beside)._replace(accounts={**accounts, **more.accounts})
+        return None if more is None else more._replace(accounts={**accounts, **more.accounts})
 
     async def _one_by_one(self, ids: Sequence[str], worker: WorkerStatus) -> LookupResult | None:
         results: list[LookupResult] = []
