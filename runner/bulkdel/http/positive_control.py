@@ -86,12 +86,8 @@ class PositiveControl:
         self._shown = [id_ for id_ in self._shown if id_ not in ids]
 
     def beside(self, ids: Collection[str]) -> list[str]:
-        """The account that the latest control has found, to be looked up in one request with `ids`; empty for none.
-
-        None either when a server that ignores case would take it for one of them.
-        """
-        folded = {id_.casefold() for id_ in ids}
-        return [id_ for id_ in self._shown if id_.casefold() not in folded]
+        """The account that the latest control has found, to be looked up in one request with `ids`; empty for none."""
+        return [id_ for id_ in self._shown if id_ not in ids]
 
     def note_found(self, began: float) -> None:
         """Note that a look-up has found an account. began: when it was sent, by the clock of the client."""
