@@ -42,7 +42,7 @@ class Blinding(Forum):
 
 @mutant(
     "look-ups that have ceased to find accounts are believed",
-    "AccountLookup._find_controlled",
+    "AccountLookup._controlled",
     swap("looked.accounts or self.control.lost", "looked.accounts"),
 )
 @pytest.mark.parametrize(

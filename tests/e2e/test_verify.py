@@ -249,7 +249,7 @@ def test_a_pipe_in_the_place_of_the_list_is_not_waited_for(tmp_path: Path) -> No
     "verify without a control",
     "VerifySession._control",
     swap(
-        "await lookup.control.prove_since(clock(), worker) and lookup.control.had_account",
+        "await lookup.control.prove_since(client.clock(), worker) and lookup.control.had_account",
         "await lookup.control.prove(worker) or lookup",
     ),
 )

@@ -855,7 +855,7 @@ async def test_an_api_that_returns_one_account_at_a_time_shows_all() -> None:
 
 @mutant(
     "look-ups for an exclude file that go blind on the way are believed",
-    "AccountLookup._find_controlled",
+    "AccountLookup._controlled",
     swap(
         "await self.control.prove_since(self._client.clock(), worker)",
         "await self.control.prove(worker)",

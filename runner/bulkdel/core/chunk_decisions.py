@@ -416,8 +416,7 @@ class ChunkState:
         reason: str | None = None,
     ) -> None:
         if records:
-            attempts = sub_chunk.attempts + 1
-            self.settled.append(Settled(kind, records, detail, reason, attempts))
+            self.settled.append(Settled(kind, records, detail, reason, sub_chunk.attempts + 1))
 
     def _done(self, sub_chunk: SubChunk, records: Records, detail: Detail, takes: int) -> None:
         """Settle records whose request was accepted, or send the next of their requests."""

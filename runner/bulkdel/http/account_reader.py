@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from bulkdel.core.absence import unproven
@@ -32,7 +32,7 @@ class LookupResult(NamedTuple):
     unread: frozenset[str] = frozenset()
     empty: frozenset[str] = frozenset()
 
-    def without(self, ids: Sequence[str]) -> LookupResult:
+    def without(self, ids: Collection[str]) -> LookupResult:
         """The same without some of the ids that were asked for."""
         return LookupResult(
             {id_: account for id_, account in self.accounts.items() if id_ not in ids},

@@ -120,13 +120,10 @@ class AccountLookup:
         while looked is not None and (alone := _alone(looked)):
             if looked.empty and not self.control.proven:
                 break
-            again = await self._find_controlled(sorted(alone, key=ids.index), worker, beside=True)
+            again = await self._find_controlled([id_ for id_ in ids if id_ in alone], worker, beside=True)
             if again is None:
                 return None
-            accounts = {id_: account for id_, account in looked.accounts.items() if id_ not in alone}
-            looked = again._replace(
-                accounts={**accounts, **again.accounts}, unproven=looked.unproven - alone | again.unproven
-            )
+            looked = joined([looked.without(alone), again])
             if len(_alone(again)) == len(alone):
                 in_vain += 1
                 if not (again.empty and self.control.had_account and self._takes_several(again.empty)):
@@ -157,14 +154,13 @@ class AccountLookup:
             look-ups have found accounts before.
         """
         looked = await self._find_keys(look_ups, ids, worker, prove=prove)
-        for last in (False, True) if controlled else ():
-            if looked is None or not looked.empty:
-                break
-            if not await self.control.prove_since(self._client.clock(), worker):
-                return None if self.control.lost else looked
-            if not last:
-                looked = await self._find_keys(look_ups, ids, worker, prove=prove)
-        return looked
+        if looked is None or not controlled:
+            return looked
+        looked = await self._controlled(looked, worker)
+        if looked is None or not looked.empty or not self.control.proven:
+            return looked
+        again = await self._find_keys(look_ups, ids, worker, prove=prove)
+        return None if again is None else await self._controlled(again, worker)
 
     async def _find_keys(
         self, look_ups: ByKeys, ids: Sequence[str], worker: WorkerStatus, *, prove: bool
@@ -229,6 +225,10 @@ class AccountLookup:
         looked = joined(results).without(controls)
         # Ids with a comma have their own control.
         looked = looked._replace(empty=frozenset(itertools.filterfalse(self.look_ups.may_split, looked.empty)))
+        return await self._controlled(looked, worker)
+
+    async def _controlled(self, looked: LookupResult, worker: WorkerStatus) -> LookupResult | None:
+        """The result, after a control if a response was empty. None when look-ups have ceased to find accounts."""
         proven = not looked.empty or await self.control.prove_since(self._client.clock(), worker)
         return None if not proven and (looked.accounts or self.control.lost) else looked
 

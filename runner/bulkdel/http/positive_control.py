@@ -79,6 +79,10 @@ class PositiveControl:
         self.shows = shows
         self.uncontrolled = False
 
+    def note_known(self, ids: Iterable[str]) -> None:
+        """Note that a look-up has found these accounts, and that this run does not delete them now."""
+        self.known.update(dict.fromkeys(ids))
+
     def note_gone(self, ids: Sequence[str]) -> None:
         """Note that these accounts are gone, by an outcome of this run: they cannot serve as controls any more."""
         for id_ in self.known.keys() & ids if self.known else ():

@@ -75,7 +75,7 @@ async def look_up_excluded(
                 ids.update(dict.fromkeys(own))
                 accounts += 1
                 without += not own
-            lookup.control.known.update(dict.fromkeys(found.accounts))
+            lookup.control.note_known(found.accounts)
             not_found += [id_ for id_ in some if id_ not in found.accounts]
     if accounts and not ids:
         raise Halted(

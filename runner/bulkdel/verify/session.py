@@ -207,7 +207,6 @@ class VerifySession:
         self._target = target
         self._settings = settings
         self._surroundings = surroundings
-        self._look_ups = target.look_ups(reopened.id_type)
         # The meaning of a look-up that does not find an id, once a control was found.
         self._missing_means: Finding = "there" if reopened.job.target_state.created else "gone"
         self._drain = Drain()
@@ -238,7 +237,8 @@ class VerifySession:
             await log.begun()
             stack.callback(asyncio.create_task(log.keep()).cancel)
             workers = Workers(client, log, self._drain, around, concurrency=settings.in_flight, drain_s=DRAIN_S)
-            live = self._live = _Live(workers, AccountLookup(client, self._look_ups, around.chance))
+            look_ups = self._target.look_ups(self._reopened.id_type)
+            live = self._live = _Live(workers, AccountLookup(client, look_ups, around.chance))
             await self._alone(live, self._control)
             for _ in range(PASSES):
                 self._left = Left()
@@ -361,9 +361,9 @@ class VerifySession:
 
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
         """Look up an account that another call lists. Raises Halted when it is not found."""
-        lookup, clock = live.lookup, live.workers.client.clock
+        lookup, client = live.lookup, live.workers.client
         for _ in range(CONTROL_TRIES):  # a listed account may be deleted before it is looked up
-            if await lookup.control.prove_since(clock(), worker) and lookup.control.had_account:
+            if await lookup.control.prove_since(client.clock(), worker) and lookup.control.had_account:
                 return
         kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
         if not (lookup.control.listed or lookup.control.none_listed):
