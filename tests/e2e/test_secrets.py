@@ -709,7 +709,7 @@ from dataclasses import fields
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.genauth_job import GenAuth
-from bulkdel.core import chunk_decisions
+from bulkdel.core import chunk_state
 
 def leak(where, ids):
     if os.environ["LEAKY"] == where:
@@ -736,7 +736,7 @@ class LookUps(UserLookUps):
 class Target(GenAuth):
     def action(self, id_type):
         if os.environ["LEAKY"] == "program":
-            exec(PROGRAM, vars(chunk_decisions))
+            exec(PROGRAM, vars(chunk_state))
         return Action(id_type)
 
     def look_ups(self, id_type, *, full=False):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_decisions import ChunkState, LookUp, Send
+from bulkdel.core.chunk_state import ChunkState, LookUp, Send
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict, decision_per_id
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.outcome import Detail

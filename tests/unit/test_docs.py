@@ -19,7 +19,7 @@ import pytest
 from bulkdel import errors, job
 from bulkdel.cli.app import EXAMPLES as SHORT_HELP
 from bulkdel.core import summary
-from bulkdel.core.chunk_decisions import LookUpReason
+from bulkdel.core.chunk_state import LookUpReason
 from bulkdel.core.guards import Spared
 from bulkdel.core.result_row import IN_DOUBT, PROTECTED
 from bulkdel_jobs.genauth import create_users, id_types, responses

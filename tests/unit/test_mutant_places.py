@@ -56,7 +56,7 @@ def test_a_renamed_file_and_a_moved_function_lose_no_mutant(tmp_path: Path) -> N
     for package in ("runner", "jobs"):
         shutil.copytree(ROOT / package, tmp_path / package)
     core = tmp_path / "runner" / "bulkdel" / "core"
-    (core / "chunk_decisions.py").rename(core / "other.py")
+    (core / "chunk_state.py").rename(core / "other.py")
     decides, chunker = core / "account_match.py", core / "chunker.py"
     text = decides.read_text()
     moved = text[text.index("def presences(") :].partition("\n\n\n")[0]
@@ -64,7 +64,7 @@ def test_a_renamed_file_and_a_moved_function_lose_no_mutant(tmp_path: Path) -> N
     chunker.write_text(f"{chunker.read_text()}\n\n{moved}\n")
     program = Program(tmp_path)
     places = Counter(program.place_of(one.function, one.change).file.name for one in mutants())
-    assert (places["other.py"] > 5, places["chunk_decisions.py"]) == (True, 0), places
+    assert (places["other.py"] > 5, places["chunk_state.py"]) == (True, 0), places
 
 
 def test_every_mutant_has_a_name_of_its_own() -> None:

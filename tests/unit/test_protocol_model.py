@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
-from bulkdel.core.chunk_decisions import ChunkState, LookUp
+from bulkdel.core.chunk_state import ChunkState, LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
 from bulkdel.core.id_type import IdSet

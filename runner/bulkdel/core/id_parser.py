@@ -1,7 +1,7 @@
 """Turns one line or value of an export into an id, or into the reason why it has none. Owns the checks of every id.
 
 Knows no file, block or position. The reason is a value (`Unusable`), not an exception. An id that the API refuses is
-another matter: see `core.chunk_decisions`. `export.csv` parts a row into cells.
+another matter: see `core.chunk_state`. `export.csv` parts a row into cells.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether a request is sent again, and after how many seconds. Pure: clock and chance come in.
 
-`core.chunk_decisions` decides what follows from a response: which ids are sent again is one of its answers.
+`core.chunk_state` decides what follows from a response: which ids are sent again is one of its answers.
 `http.client` sends a request again after a 429 or a 401.
 
 Source: AWS, "Exponential backoff and jitter"; the numbers are our choice.

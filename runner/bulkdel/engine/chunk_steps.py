@@ -1,6 +1,6 @@
 """The steps of a worker with one chunk: look up, prepare, write the intent, send, write the outcomes.
 
-`pipeline.settle_chunk` calls them in this order. `core.chunk_decisions` decides what follows from a response, and
+`pipeline.settle_chunk` calls them in this order. `core.chunk_state` decides what follows from a response, and
 `http.client` when a request may leave. `checkpoint` makes intents and outcomes durable.
 """
 
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from bulkdel.core.absence import IN_PATH, ODD_IN_PATH, odd_in_path
 from bulkdel.core.account_match import Instant, Presence, Sampled, lag_is_over, lag_left_s, presences
-from bulkdel.core.chunk_decisions import ChunkState, Found, LookUp, LookUpReason, Send, Step
+from bulkdel.core.chunk_state import ChunkState, Found, LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import Decision, NextStep, Request, decision_per_id
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
@@ -41,7 +41,7 @@ WITHOUT_ROW = "To go on without this row, add --exclude FILE with its id to the 
 class ChunkInHand:
     """One chunk and the worker that settles it.
 
-    Where accounts are created, `engine.creation_steps.CreationInHand` replaces some of its methods.
+    Where accounts are created, `engine.creation_strategy.CreationInHand` replaces some of its methods.
     """
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, context: SessionContext) -> None:

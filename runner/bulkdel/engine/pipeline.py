@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import takewhile
 
-from bulkdel.core.chunk_decisions import LookUp
+from bulkdel.core.chunk_state import LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.record import Chunk
 from bulkdel.engine.chunk_steps import ChunkInHand
-from bulkdel.engine.creation_steps import CreationInHand
+from bulkdel.engine.creation_strategy import CreationInHand
 from bulkdel.engine.session_context import SessionContext, doubts_wait_s, wait_for_doubts, write_held
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
@@ -49,7 +49,7 @@ async def settle_export(
 
 
 async def settle_chunk(context: SessionContext, records: Chunk, worker: WorkerStatus) -> None:
-    """Give every record of a chunk its outcome. core/chunk_decisions.py decides what follows from a response."""
+    """Give every record of a chunk its outcome. core/chunk_state.py decides what follows from a response."""
     if context.creations is not None:
         chunk: ChunkInHand = CreationInHand(records, worker, context, context.creations)
     else:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Doubt, Instant, Presence
-from bulkdel.core.chunk_decisions import LookUp, LookUpReason, Send
-from bulkdel.core.creation_decisions import CreationState, no_reductions
+from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
 from bulkdel.core.creation_match import Created, Keys, creation
+from bulkdel.core.creation_rules import CreationState, no_reductions
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.held_outcomes import HeldOutcomes

@@ -11,13 +11,13 @@ from typing import Any, cast
 import pytest
 
 from bulkdel.core.account_match import Instant, Presence
-from bulkdel.core.chunk_decisions import Send
+from bulkdel.core.chunk_state import Send
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.engine.creation_context import GONE_AFTER, Creations
-from bulkdel.engine.creation_steps import CreationInHand
+from bulkdel.engine.creation_strategy import CreationInHand
 from bulkdel.engine.session_context import SessionContext, Tally
 from bulkdel.http.client import WorkerStatus
 from bulkdel_jobs.genauth.create_users import CREATED_BY_API, CreatedUserLookUps

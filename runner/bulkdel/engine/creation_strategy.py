@@ -1,6 +1,6 @@
 """The steps of a worker with one chunk of accounts that are created: what differs from `engine.chunk_steps`.
 
-A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_decisions` decides what follows from
+A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_rules` decides what follows from
 a response or a look-up. `core.creation_match.creation` judges the accounts that a look-up finds.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bulkdel.core.account_match import Instant, Presence, lag_is_over
-from bulkdel.core.chunk_decisions import Found, LookUp, LookUpReason, Send
-from bulkdel.core.creation_decisions import CreationState
+from bulkdel.core.chunk_state import Found, LookUp, LookUpReason, Send
 from bulkdel.core.creation_match import Created, Keys, creation
+from bulkdel.core.creation_rules import CreationState
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.log_entries import MADE
 from bulkdel.core.look_up_lag import LAG_VAIN_MAX, LOOKS_AGAIN_MAX

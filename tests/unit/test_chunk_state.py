@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_decisions import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, LookUpReason, Send, SubChunk
+from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, LookUpReason, Send, SubChunk
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, NoResponse, Verdict, decision_on_no_response
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX

@@ -1,4 +1,4 @@
-"""One chunk of accounts that are created: the state machine of `chunk_decisions`, turned round. Pure.
+"""One chunk of accounts that are created: the state machine of `chunk_state`, turned round. Pure.
 
 A record is looked up by its keys (e-mail, phone, user name, ...), always before it is sent:
 
@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_decisions import MAY_LAG, REPEATED, ChunkState, Found, LookUpReason, SubChunk
+from bulkdel.core.chunk_state import MAY_LAG, REPEATED, ChunkState, Found, LookUpReason, SubChunk
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.outcome import TAKEN, Detail, Reduction
