@@ -77,7 +77,7 @@ def play(seed: int, folder: Path, *, small: bool = False) -> str:
 )
 @mutant(
     "what is gone counts as deleted by this run",
-    "ChunkState._gone",
+    "IdRules._gone",
     swap("sub_chunk.may_be_ours", "sub_chunk.records"),
     case="0x5eed0110",
 )

@@ -285,8 +285,8 @@ def test_the_pool_is_empty_and_emails_are_in_doubt(tmp_path: Path) -> None:
     "an email sent again long after its answer was lost",
     "ChunkInHand._id_may_be_reused",
     swap(
-        "self._age_s(self._sent_at) > RETRY_MAX_S",
-        "self._age_s(self._sent_at) < 0",
+        "self._context.age_s(self._sent_at) > RETRY_MAX_S",
+        "self._context.age_s(self._sent_at) < 0",
     ),
 )
 def test_a_newer_account_is_not_deleted_by_a_late_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_an_exclude_file_whose_account_may_be_hidden_refuses_the_run(
 
 @mutant(
     "a guard goes by the account of another id",
-    "ChunkInHand._find",
+    "IdStrategy.look_up",
     swap("context.guards or context.backup is not None", "context.backup is not None"),
 )
 def test_a_guard_does_not_go_by_the_account_of_another_id(tmp_path: Path) -> None:

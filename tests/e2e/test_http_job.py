@@ -541,10 +541,10 @@ def test_what_a_refused_request_may_have_deleted_is_not_called_absent_before(tmp
 
 @mutant(
     "an id that a refused request has deleted was absent before when another is still there",
-    "ChunkState._found",
+    "IdRules.looked_up",
     swap(
-        "self._gone(sub_chunk, Records.of(gone))",
-        "self._gone(sub_chunk._replace(shared=sub_chunk.shared and not there), Records.of(gone))",
+        "self._gone(state, sub_chunk, Records.of(gone))",
+        "self._gone(state, sub_chunk._replace(shared=sub_chunk.shared and not there), Records.of(gone))",
     ),
 )
 def test_what_a_refused_request_has_deleted_but_one_is_not_called_absent_before(tmp_path: Path) -> None:
@@ -588,7 +588,7 @@ class Locked(Stubborn):
 
 @mutant(
     "an id that its own run has deleted is refused for good",
-    "ChunkState._refuse",
+    "IdRules.refuse",
     swap("sub_chunk.may_have_had_effect", "sub_chunk.maybe_applied"),
     case="True-400",
 )
@@ -633,7 +633,7 @@ class Renamed(Locked):
 @mutant(
     "a name that a refused request has freed is sent again for ever",
     "ChunkInHand._id_may_be_reused",
-    swap("self.state.may_have_had_effect", "self.state.maybe_applied"),
+    swap("self.state.due.may_have_had_effect", "self.state.due.maybe_applied"),
 )
 def test_a_name_that_a_refused_request_has_freed_is_not_sent_again_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -104,7 +104,7 @@ def test_a_run_does_what_the_plan_says_and_nothing_else(job: JobCase, tmp_path: 
 
 @mutant(
     "what was changed and excluded since is called excluded",
-    "ChunkInHand._find",
+    "IdStrategy._presences",
     swap("sent or id_ not in protected", "sent and id_ not in protected"),
 )
 def test_what_was_sent_is_not_called_excluded(tmp_path: Path) -> None:

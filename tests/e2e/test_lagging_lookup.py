@@ -32,7 +32,7 @@ OPTIONS = ("--rate", 0, "--chunk-size", 20)
 
 @mutant(
     "a look-up that lags is believed",
-    "ChunkState._contradict",
+    "IdRules._contradict",
     swap("sub_chunk.again < LOOKS_AGAIN_MAX", "sub_chunk.again > LOOKS_AGAIN_MAX"),
 )
 @mutant(
@@ -51,8 +51,8 @@ def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None
 
 @mutant(
     "the lag of a row that is sent again is counted from its first request",
-    "ChunkInHand._lag_over",
-    swap("doubt.latest", "doubt.since"),
+    "Strategy._lag_over",
+    swap("self._chunk.doubt.latest", "self._chunk.doubt.since"),
 )
 def test_a_row_of_long_ago_that_is_sent_again_waits_as_a_new_one(tmp_path: Path) -> None:
     """The first request had no effect. The second one, eleven minutes later, has, and its response is lost."""

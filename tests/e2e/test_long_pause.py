@@ -166,13 +166,16 @@ async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path:
 @mutant(
     "a request that leaves long after its intent is not noted",
     "ChunkInHand._renew_intent",
-    swap("self._enqueued_at is None or self._age_s(self._enqueued_at) > INTENT_AGE_MAX_S", "self._enqueued_at is None"),
+    swap(
+        "self._enqueued_at is None or self._context.age_s(self._enqueued_at) > INTENT_AGE_MAX_S",
+        "self._enqueued_at is None",
+    ),
     case="both clocks",
 )
 @mutant(
     "the age of an intent is that of the monotonic clock",
     "ChunkInHand._renew_intent",
-    swap("self._age_s(self._enqueued_at)", "self._context.surroundings.steady() - self._enqueued_at[1]"),
+    swap("self._context.age_s(self._enqueued_at)", "self._context.surroundings.steady() - self._enqueued_at[1]"),
     case="the monotonic clock stands still",
 )
 @each_pause
@@ -203,16 +206,16 @@ def rows_of(intent: dict[str, Any]) -> Iterator[int]:
 )
 @mutant(
     "a wall clock that is set back hides how old a look-up is",
-    "ChunkInHand._age_s",
-    swap("max(now - then for now, then in zip(self._now_s(), since, strict=True))", "max(self._now_s()) - max(since)"),
+    "SessionContext.age_s",
+    swap("max(now - then for now, then in zip(self.clocks(), since, strict=True))", "max(self.clocks()) - max(since)"),
     case="the wall clock is set back",
 )
 @mutant(
     "a look-up is as old as the slower clock says",
-    "ChunkInHand._age_s",
+    "SessionContext.age_s",
     swap(
-        "max(now - then for now, then in zip(self._now_s(), since, strict=True))",
-        "min(now - then for now, then in zip(self._now_s(), since, strict=True))",
+        "max(now - then for now, then in zip(self.clocks(), since, strict=True))",
+        "min(now - then for now, then in zip(self.clocks(), since, strict=True))",
     ),
     case="the monotonic clock stands still",
 )
@@ -246,13 +249,13 @@ async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(cl
 @mutant(
     "an email was sent first as long ago as the monotonic clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._age_s(self._sent_at)", "self._context.surroundings.steady() - self._sent_at[1]"),
+    swap("self._context.age_s(self._sent_at)", "self._context.surroundings.steady() - self._sent_at[1]"),
     case="the monotonic clock stands still",
 )
 @mutant(
     "an email was sent first as long ago as the wall clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._age_s(self._sent_at)", "self._context.surroundings.wall() - self._sent_at[0]"),
+    swap("self._context.age_s(self._sent_at)", "self._context.surroundings.wall() - self._sent_at[0]"),
     case="the wall clock is set back",
 )
 @each_pause

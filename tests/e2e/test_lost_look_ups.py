@@ -134,7 +134,7 @@ class Away(Forum):
 
 @mutant(
     "an id that the API called unknown is called deleted after an outage of look-ups",
-    "_without_look_up",
+    "without_look_up",
     swap("sub_chunk.may_have_had_effect", "sub_chunk.touched"),
 )
 def test_what_never_existed_is_not_called_deleted_after_an_outage_of_look_ups(tmp_path: Path) -> None:

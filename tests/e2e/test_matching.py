@@ -100,7 +100,7 @@ def test_a_number_of_another_country_is_not_kept(tmp_path: Path) -> None:
 
 @mutant(
     "a looked-up record not held against the ids to keep",
-    "ChunkInHand._find",
+    "IdStrategy._presences",
     swap("Presence.OLD", "Presence.UNDATED"),
     case="--look-first",
 )

@@ -43,8 +43,8 @@ def sent_again(it: Case, ids: list[str]) -> int:
 
 @mutant(
     "what a killed run may have deleted is called absent",
-    "ChunkInHand._make_state",
-    swap("chunk.doubt is not None", "chunk.doubt is not None and chunk.protected"),
+    "ChunkState.in_doubt",
+    swap("self.chunk.doubt is not None", "self.chunk.doubt is not None and self.chunk.protected"),
     case="refuse",
 )
 @pytest.mark.parametrize("policy", ["accept", "refuse"])

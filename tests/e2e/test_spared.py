@@ -185,7 +185,7 @@ def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
 
 @mutant(
     "rows in doubt pass no guards",
-    "ChunkInHand._spares",
+    "IdStrategy._spares",
     swap("return judged.spared is not None", "return judged.spared is not None and self._chunk.doubt is None"),
 )
 @mutant(
@@ -222,7 +222,7 @@ def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:
 
 @mutant(
     "a newer account is called the one that was meant and spared",
-    "ChunkInHand._find",
+    "IdStrategy._presences",
     swap("{id_: each for id_, each in compare(resend=True).items() if id_ not in protected}", "compare(resend=True)"),
 )
 def test_a_new_account_is_spared_also_when_rows_in_doubt_are_sent_again(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_an_age_is_a_date_from_the_plan_on(tmp_path: Path) -> None:
 
 @mutant(
     "a user is spared for the status that the run gave it",
-    "ChunkInHand._find",
+    "IdStrategy._presences",
     swap("since is not None or self.state.requests > 0", "self.state.requests < 0"),
 )
 def test_a_disabled_user_is_not_spared_by_the_status_that_the_run_gave_it(tmp_path: Path) -> None:
@@ -471,7 +471,7 @@ def with_limit(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 @mutant(
     "a look-up counts for ever",
     "ChunkInHand._is_stale",
-    swap("self._age_s(at) > RETRY_MAX_S", "self._age_s(at) < 0"),
+    swap("context.age_s(at) > RETRY_MAX_S", "context.age_s(at) < 0"),
 )
 @mutant(
     "what another client deleted before the request is called done",

@@ -242,8 +242,8 @@ def test_one_id_a_request(bench: Bench) -> None:
 
 @mutant(
     "an id that a server may misread in a path is sent though nothing shows how the path is read",
-    "ChunkInHand._make_state",
-    swap("context.look_first or bool(self._in_path)", "context.look_first"),
+    "IdStrategy.__init__",
+    swap("context.look_first or bool(self.in_path)", "context.look_first"),
 )
 def test_without_look_ups_no_id_that_a_path_may_misread_is_sent(bench: Bench) -> None:
     bench.server.things = {"t1", *HOSTILE, "kept"}
@@ -341,7 +341,7 @@ def test_refused_after_a_lost_answer_is_unknown(bench: Bench) -> None:
     "ChunkState._answered",
     swap(
         "self._done(part, part.records, detail, takes)",
-        "self._decided(part, decision._replace(next_step=NextStep.SPLIT))",
+        "self.rules.refused(self, part, decision._replace(next_step=NextStep.SPLIT))",
     ),
 )
 def test_answers_per_id(bench: Bench) -> None:

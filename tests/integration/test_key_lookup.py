@@ -296,8 +296,8 @@ async def test_a_user_that_was_never_gone_is_found_by_its_id() -> None:
 
 @mutant(
     "a refusal by an empty pool counts as a request without a response",
-    "CreationState.unanswered",
-    swap("self.in_doubt or self._lost or self._unclear", "self.in_doubt or self._acted"),
+    "CreationRules.unanswered",
+    swap("state.in_doubt or state.lost or self._unclear", "state.in_doubt or state.requests > 0"),
 )
 def test_into_an_empty_pool_users_are_created_although_one_is_refused(tmp_path: Path) -> None:
     """The first request is refused because of one of them."""
@@ -308,8 +308,8 @@ def test_into_an_empty_pool_users_are_created_although_one_is_refused(tmp_path: 
 
 @mutant(
     "a pool that lists no user is empty although users may have been created",
-    "CreationInHand._proven",
-    swap("self._context.tally.succeeded or self.state.unanswered", "self._context.tally.succeeded"),
+    "CreationStrategy._proven",
+    swap("self._context.tally.succeeded or self._rules.unanswered(self.state)", "self._context.tally.succeeded"),
     case="accept",
 )
 @pytest.mark.parametrize("clashes", ["accept", "refuse"])
@@ -361,8 +361,8 @@ def run_export(url: str, export: Path, count: int, *more: object, pool: str = PO
 
 @mutant(
     "users are created with a key that finds no user",
-    "CreationState._unused",
-    swap("blind", "blind and rest.maybe_applied"),
+    "CreationRules._unused",
+    swap("evidence.blind", "evidence.blind and rest.maybe_applied"),
 )
 def test_a_key_that_lists_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
     with serve_in_thread(Pool.from_ids(["there"], "username"), Switches(blind=True)) as sandbox:
@@ -425,8 +425,8 @@ def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: 
 
 @mutant(
     "a pool that lists none of the created users counts as empty",
-    "CreationInHand._proven",
-    swap("self._context.tally.succeeded or self.state.unanswered", "self.state.unanswered"),
+    "CreationStrategy._proven",
+    swap("self._context.tally.succeeded or self._rules.unanswered(self.state)", "self._rules.unanswered(self.state)"),
 )
 async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path: Path) -> None:
     """A server that lists no user may be empty. When it still lists none after a creation, the key cannot see users."""
@@ -469,7 +469,7 @@ def test_into_an_empty_pool_users_are_created_although_look_ups_lag(tmp_path: Pa
 
 @mutant(
     "the new ids are those of the response in its order",
-    "CreationInHand.accepted",
+    "CreationStrategy.accepted",
     swap(
         "for id_, account in created.items():\n    self._note(id_, account)",
         "for id_, (_, account) in zip(step.records.ids, claims, strict=False):\n    self._note(id_, account)",
@@ -492,8 +492,8 @@ def test_each_row_has_the_new_id_of_its_own_user(reverse: bool, tmp_path: Path) 
 
 @mutant(
     "an account is created again without a look-up after a lost answer",
-    "CreationState._retry",
-    swap("not sub_chunk.maybe_applied", "not sub_chunk.maybe_applied or not free"),
+    "CreationRules.retry",
+    swap("sub_chunk.maybe_applied", "sub_chunk.maybe_applied and free"),
     case="drop_after",
 )
 @pytest.mark.parametrize("fault", ["drop_after", "truncated_after", "500_after", "malformed_after"])

@@ -100,7 +100,7 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
 )
 @mutant(
     "an account is compared with the time of the look-up and not of the intent",
-    "ChunkInHand._find",
+    "IdStrategy._presences",
     swap("since or now", "now"),
 )
 @mutant(
@@ -214,13 +214,13 @@ def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed
 
 @mutant(
     "a look-up counts as up to date as soon as a session got no response",
-    "ChunkInHand._lag_over",
-    swap("lag_is_over(doubt.latest, self._context.now())", "bool(doubt.latest)"),
+    "Strategy._lag_over",
+    swap("self._context.lag_is_over(self._chunk.doubt.latest)", "bool(self._chunk.doubt.latest)"),
 )
 @mutant(
     "an id is refused although a look-up may lag behind its deletion",
-    "ChunkState._too_early",
-    swap("self._lost or not self.lag_over", "False"),
+    "ChunkState.too_early",
+    swap("self.lost or not self.lag_over", "False"),
 )
 def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(tmp_path: Path) -> None:
     """It is killed at some turn of its loop; the next one begins a second later, and look-ups lag by eight minutes."""

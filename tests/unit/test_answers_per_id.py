@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_state import ChunkState, LookUp, Send
+from bulkdel.core.account_match import Doubt, Instant, Presence
+from bulkdel.core.chunk_state import ChunkState, Evidence, LookUp, Send
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict, decision_per_id
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
+from bulkdel.core.id_rules import IdRules
 from bulkdel.core.outcome import Detail
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import ATTEMPTS_MAX
@@ -25,9 +26,10 @@ UNKNOWN = Decision(NextStep.LOOK_UP)
 REFUSAL = Detail(422, "no")
 
 
-def state(size: int, *, absence_reaches: bool = True, in_doubt: bool = False) -> ChunkState:
-    records = Records.of(Record(i, f"u{i}") for i in range(size))
-    return ChunkState(Chunk(records), absence_reaches=absence_reaches, in_doubt=in_doubt)
+def state(size: int, *, absence_reaches: bool = True, in_doubt: bool = False, look_first: bool = False) -> ChunkState:
+    records, sent = Records.of(Record(i, f"u{i}") for i in range(size)), Instant("2026-01-01T00:00:00.000Z", 0)
+    chunk = Chunk(records, Doubt(sent, sent) if in_doubt else None)
+    return ChunkState(chunk, IdRules(absence_reaches), look_first=look_first)
 
 
 def answer(**verdicts: Verdict) -> Decision:
@@ -63,11 +65,11 @@ def test_each_id_ends_as_its_answer_says() -> None:
     assert outcomes(chunk_state) == {"u0": ("done", None), "u1": ("refused", None), "u5": ("already", None)}
     assert due(chunk_state) == ("send", ["u4"])
     chunk_state.replied(UNKNOWN)  # the first request was applied
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert due(chunk_state) == ("send", ["u3"])
     chunk_state.replied(answer(u3=Verdict.SETTLED))
     assert due(chunk_state) == ("CALLED_ABSENT", ["u2"])
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert chunk_state.next_step() is None
     assert outcomes(chunk_state) == {
         "u0": ("done", None),
@@ -121,7 +123,7 @@ def test_ids_that_are_called_absent_are_looked_up(
     chunk_state = state(2)
     chunk_state.replied(answer(u0=Verdict.ABSENT, u1=Verdict.ABSENT))
     assert due(chunk_state) == ("CALLED_ABSENT", ["u0", "u1"])
-    chunk_state.looked_up(found, proven=True)
+    chunk_state.looked_up(Evidence(found, proven=True))
     assert chunk_state.next_step() is None
     assert outcomes(chunk_state) == expected
 
@@ -132,7 +134,7 @@ def test_without_look_ups_the_answer_is_the_only_proof(applied: bool) -> None:
     if applied:
         chunk_state.replied(LOST)
     chunk_state.replied(answer(u0=Verdict.ABSENT, u1=Verdict.ABSENT))
-    chunk_state.looked_up({}, proven=False, unproven={"u0", "u1"})
+    chunk_state.looked_up(Evidence({}, proven=False, unproven={"u0", "u1"}))
     kind = "done" if applied else "absent"
     assert outcomes(chunk_state) == {"u0": (kind, "unproven"), "u1": (kind, "unproven")}
 
@@ -141,9 +143,9 @@ def test_called_absent_while_the_look_up_lags_behind_an_applied_request() -> Non
     chunk_state = state(1)
     chunk_state.replied(LOST)
     chunk_state.replied(answer(u0=Verdict.ABSENT))
-    chunk_state.looked_up({"u0": Presence.OLD}, proven=True)
+    chunk_state.looked_up(Evidence({"u0": Presence.OLD}, proven=True))
     assert due(chunk_state) == ("LAGGING", ["u0"])
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert outcomes(chunk_state) == {"u0": ("done", None)}
 
 
@@ -218,17 +220,15 @@ def test_a_chunk_of_several_requests_that_stops_between_them_is_in_doubt() -> No
 
 
 def test_an_account_in_the_target_state_is_not_sent() -> None:
-    chunk_state = ChunkState(
-        Chunk(Records.of(Record(i, f"u{i}") for i in range(3))), look_first=True, absence_reaches=False
-    )
-    chunk_state.looked_up({"u0": Presence.REACHED, "u1": Presence.OLD}, proven=True)
+    chunk_state = state(3, look_first=True, absence_reaches=False)
+    chunk_state.looked_up(Evidence({"u0": Presence.REACHED, "u1": Presence.OLD}, proven=True))
     assert outcomes(chunk_state) == {"u0": ("already", None), "u2": ("absent", None)}
     assert due(chunk_state) == ("send", ["u1"])
 
 
 @mutant(
     "an id without an account counts as disabled",
-    "ChunkState._gone",
+    "IdRules._gone",
     swap("not self.absence_reaches", "not self.absence_reaches and not sub_chunk.maybe_applied"),
 )
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ def test_an_account_in_the_target_state_is_not_sent() -> None:
 def test_rows_in_doubt_of_such_a_job(presence: Presence | None, expected: tuple[str, str | None]) -> None:
     chunk_state = state(1, absence_reaches=False, in_doubt=True)
     assert due(chunk_state) == ("IN_DOUBT", ["u0"])
-    chunk_state.looked_up({} if presence is None else {"u0": presence}, proven=True)
+    chunk_state.looked_up(Evidence({} if presence is None else {"u0": presence}, proven=True))
     assert outcomes(chunk_state) == {"u0": expected}
 
 
 @mutant(
     "what a refused request may have done is told as done before",
-    "ChunkState._reached",
+    "ChunkState.settle_reached",
     swap("sub_chunk.unproven", "sub_chunk.without"),
 )
 @pytest.mark.parametrize("other", [None, Presence.OLD])
@@ -257,7 +257,7 @@ def test_a_refused_chunk_may_have_been_applied_to_some(other: Presence | None) -
     """The API calls an id unknown, and may have brought the known ones into the target state itself."""
     chunk_state = state(3, absence_reaches=False)
     chunk_state.replied(UNKNOWN)
-    chunk_state.looked_up({"u0": Presence.REACHED} | ({"u1": other} if other else {}), proven=True)
+    chunk_state.looked_up(Evidence({"u0": Presence.REACHED} | ({"u1": other} if other else {}), proven=True))
     assert outcomes(chunk_state)["u0"] == ("already", "unproven")
 
 
@@ -265,7 +265,7 @@ def test_unknown_ids_of_such_a_job_without_a_look_up_that_proves() -> None:
     chunk_state = state(1, absence_reaches=False)
     chunk_state.replied(LOST)
     chunk_state.replied(UNKNOWN)
-    chunk_state.looked_up({}, proven=False, unproven={"u0"})
+    chunk_state.looked_up(Evidence({}, proven=False, unproven={"u0"}))
     assert outcomes(chunk_state) == {"u0": ("absent", "unproven")}
 
 
@@ -273,10 +273,10 @@ def test_a_lagging_look_up_that_finds_one_in_the_target_state_sends_the_others_a
     chunk_state = state(2, absence_reaches=False)
     chunk_state.replied(LOST)
     chunk_state.replied(UNKNOWN)
-    chunk_state.looked_up({"u0": Presence.OLD, "u1": Presence.OLD}, proven=True)
+    chunk_state.looked_up(Evidence({"u0": Presence.OLD, "u1": Presence.OLD}, proven=True))
     chunk_state.replied(UNKNOWN)
     assert due(chunk_state) == ("LAGGING", ["u0", "u1"])
-    chunk_state.looked_up({"u0": Presence.OLD, "u1": Presence.REACHED}, proven=True)
+    chunk_state.looked_up(Evidence({"u0": Presence.OLD, "u1": Presence.REACHED}, proven=True))
     assert outcomes(chunk_state) == {"u1": ("done", None)}
     assert due(chunk_state) == ("send", ["u0"])
 
@@ -288,7 +288,7 @@ def test_a_lagging_look_up_that_finds_one_in_the_target_state_sends_the_others_a
     "what may be applied counts as done",
     "ChunkState._answered",
     swap(
-        "self._retry(part._replace(maybe_applied=True, touched=True), free=decision.free)",
+        "self.rules.retry(self, part._replace(maybe_applied=True, touched=True), free=decision.free)",
         "self._done(part, part.records, detail, takes)",
     ),
 )
@@ -310,7 +310,7 @@ def test_every_id_ends_once_and_as_the_server_knows(data: st.DataObject) -> None
                 for id_ in step.records.ids
                 if id_ not in missing
             }
-            chunk_state.looked_up(there, proven=True)
+            chunk_state.looked_up(Evidence(there, proven=True))
             continue
         answers = []
         for id_ in step.records.ids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.account_match import Presence
-from bulkdel.core.chunk_state import REFUSED_AS_UNKNOWN, ChunkState, Found, LookUp, LookUpReason, Send, SubChunk
+from bulkdel.core.account_match import Doubt, Instant, Presence
+from bulkdel.core.chunk_state import ChunkState, Evidence, Found, LookUp, LookUpReason, Send, SubChunk
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, NoResponse, Verdict, decision_on_no_response
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
+from bulkdel.core.id_rules import REFUSED_AS_UNKNOWN, IdRules
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
@@ -40,8 +41,23 @@ def records(count: int) -> Records:
     return Records(tuple(range(0, 2 * count, 2)), tuple(f"u{i}" for i in range(count)))
 
 
-def chunk(count: int) -> Chunk:
-    return Chunk(records(count))
+SENT = Instant("2026-01-01T00:00:00.000Z", 0)
+
+
+def state(
+    count: int,
+    machine: type[ChunkState] = ChunkState,
+    rules: type[IdRules] = IdRules,
+    *,
+    in_doubt: bool = False,
+    protected: bool = False,
+    absence_reaches: bool = True,
+    resend_unproven: bool = False,
+    several_requests: bool = False,
+    **more: Any,
+) -> ChunkState:
+    chunk = Chunk(records(count), Doubt(SENT, SENT) if in_doubt else None, protected)
+    return machine(chunk, rules(absence_reaches, resend_unproven, several_requests), **more)
 
 
 def told(chunk_state: ChunkState) -> list[tuple[str, list[str], str | None]]:
@@ -74,15 +90,15 @@ def left(chunk_state: ChunkState) -> tuple[list[int], list[int]]:
 
 
 def test_a_protected_chunk_that_is_not_in_doubt_is_spared_without_a_request() -> None:
-    chunk_state = ChunkState(chunk(3), protected=True)
+    chunk_state = state(3, protected=True)
     assert chunk_state.next_step() is None
-    assert chunk_state.spared == [*chunk(3).records]
+    assert chunk_state.spared == [*records(3)]
     assert chunk_state.leave() == ((), ())
 
 
 def test_settled_at_once() -> None:
-    chunk_state = ChunkState(chunk(3))
-    assert chunk_state.next_step() == Send(chunk(3).records, 1)
+    chunk_state = state(3)
+    assert chunk_state.next_step() == Send(records(3), 1)
     chunk_state.replied(OK)
     assert told(chunk_state) == [("done", ["u0", "u1", "u2"], None)]
     assert chunk_state.settled[0].detail.request_id == "r"
@@ -91,17 +107,17 @@ def test_settled_at_once() -> None:
 
 
 def test_a_lost_reply_is_sent_again_whole() -> None:
-    chunk_state = ChunkState(chunk(3))
+    chunk_state = state(3)
     for attempt in range(2, ATTEMPTS_MAX + 1):
         chunk_state.replied(LOST)
-        assert chunk_state.next_step() == Send(chunk(3).records, attempt)
+        assert chunk_state.next_step() == Send(records(3), attempt)
     chunk_state.replied(OK)
     assert told(chunk_state) == [("done", ["u0", "u1", "u2"], None)]
     assert (chunk_state.settled[0].attempts, chunk_state.requests) == (ATTEMPTS_MAX, ATTEMPTS_MAX)
 
 
 def test_what_the_server_asks_to_wait_is_handed_on_and_forgotten() -> None:
-    chunk_state = ChunkState(chunk(1))
+    chunk_state = state(1)
     chunk_state.replied(BUSY)
     assert chunk_state.after_s == 7.0
     chunk_state.replied(LOST)
@@ -109,28 +125,28 @@ def test_what_the_server_asks_to_wait_is_handed_on_and_forgotten() -> None:
 
 
 def test_attempts_run_out_gone_is_deleted_there_is_left_in_doubt() -> None:
-    chunk_state = ChunkState(chunk(3), attempts_max=2)
+    chunk_state = state(3, attempts_max=2)
     chunk_state.replied(LOST)
     chunk_state.replied(LOST)
     assert look_up_due(chunk_state) is LookUpReason.EXHAUSTED
-    chunk_state.looked_up(found("u1"), proven=True)
+    chunk_state.looked_up(Evidence(found("u1"), proven=True))
     assert told(chunk_state) == [("done", ["u0", "u2"], None)]
     assert chunk_state.next_step() is None
     assert left(chunk_state) == ([], [1])
 
 
 def test_attempts_run_out_and_all_are_gone() -> None:
-    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state = state(2, attempts_max=1)
     chunk_state.replied(LOST)
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
     assert chunk_state.left == []
 
 
 def test_looked_up_first_deleted_and_absent_are_seen() -> None:
-    chunk_state = ChunkState(chunk(3), look_first=True)
+    chunk_state = state(3, look_first=True)
     assert look_up_due(chunk_state) is LookUpReason.FIRST
-    chunk_state.looked_up(found("u1", "u2"), proven=True)
+    chunk_state.looked_up(Evidence(found("u1", "u2"), proven=True))
     assert told(chunk_state) == [("absent", ["u0"], None)]
     assert chunk_state.next_step() == Send(records(3)[1:], 1)
     chunk_state.replied(OK)
@@ -139,11 +155,11 @@ def test_looked_up_first_deleted_and_absent_are_seen() -> None:
 
 def test_seen_first_refused_as_unknown_and_gone_is_deleted() -> None:
     """An API that deletes the known ids and answers 404: what was seen before the request and is gone after it."""
-    chunk_state = ChunkState(chunk(2), look_first=True)
-    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state = state(2, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
 
@@ -152,10 +168,10 @@ def test_an_id_that_the_api_calls_unknown_is_not_in_doubt(ends: str) -> None:
     """Also where its look-up fails, or never is: the request had no effect on it. One for several ids may have had."""
     each = Decision(NextStep.PER_ID, data=[IdAnswer(f"u{n}", Verdict.ABSENT, Detail(404)) for n in range(2)])
     for count, answer in ((1, NOT_FOUND), (2, each), (2, NOT_FOUND)):
-        chunk_state = ChunkState(chunk(count))
+        chunk_state = state(count)
         chunk_state.replied(answer)
         if ends == "fails":
-            chunk_state.looked_up(None, proven=True)
+            chunk_state.looked_up(None)
         elif ends == "is given up":
             chunk_state.give_up()
         everything = list(range(count))
@@ -164,18 +180,18 @@ def test_an_id_that_the_api_calls_unknown_is_not_in_doubt(ends: str) -> None:
 
 
 def test_a_request_that_is_on_the_wire_when_the_run_ends_is_in_doubt_and_may_be_ours() -> None:
-    chunk_state = ChunkState(chunk(1))
+    chunk_state = state(1)
     chunk_state.touch()
-    assert chunk_state.maybe_applied
+    assert chunk_state.due.maybe_applied
     assert left(chunk_state) == ([], [0])
     chunk_state.touch()  # nothing is due any more
-    assert not chunk_state.maybe_applied
+    assert chunk_state.next_step() is None
 
 
 @pytest.mark.parametrize("verdict", [Verdict.AGAIN, Verdict.MAYBE_APPLIED, Verdict.ALREADY])
 def test_what_an_answer_leaves_open_was_touched(verdict: Verdict) -> None:
     """Sent again later; and of two requests the first was accepted, so the record is half-way."""
-    chunk_state = ChunkState(chunk(1), several_requests=True)
+    chunk_state = state(1, several_requests=True)
     answer = Decision(NextStep.PER_ID, data=[IdAnswer("u0", verdict, Detail(200))])
     chunk_state.replied(answer, 2)
     assert isinstance(chunk_state.next_step(), Send)
@@ -183,82 +199,82 @@ def test_what_an_answer_leaves_open_was_touched(verdict: Verdict) -> None:
 
 
 def test_what_was_lost_does_not_count_for_the_next_request_of_a_record() -> None:
-    chunk_state = ChunkState(chunk(1), several_requests=True)
+    chunk_state = state(1, several_requests=True)
     chunk_state.replied(LOST, 2)
     chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ALREADY, Detail(200))]), 2)
     assert chunk_state.next_step() == Send(records(1), 1, part=1)
 
 
 def test_a_look_up_that_is_renewed_is_no_repetition() -> None:
-    chunk_state = ChunkState(chunk(1), look_first=True)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state = state(1, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     assert chunk_state.renew_look_up()
     assert chunk_state.next_step() == LookUp(records(1), LookUpReason.FIRST, 0)
 
 
 def test_a_refusal_as_unknown_of_an_id_that_is_there_keeps_what_the_api_said() -> None:
-    chunk_state = ChunkState(chunk(2), lag_over=True)
+    chunk_state = state(2, lag_over=True)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u0")
     assert [one.detail for one in chunk_state.settled if one.kind == "refused"] == [NOT_FOUND.detail]
 
 
 def test_an_id_that_is_there_after_an_unclear_response_keeps_what_the_api_said() -> None:
-    chunk_state = ChunkState(chunk(1), lag_over=True)
+    chunk_state = state(1, lag_over=True)
     chunk_state.replied(UNSURE)
     while isinstance(chunk_state.next_step(), LookUp):
-        chunk_state.looked_up(found("u0"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0"), proven=True))
     assert [(one.kind, one.detail) for one in chunk_state.settled] == [("refused", UNSURE.detail)]
 
 
 def test_an_id_that_an_answer_calls_absent_and_that_is_there_keeps_what_the_api_said() -> None:
-    chunk_state = ChunkState(chunk(1), lag_over=True)
+    chunk_state = state(1, lag_over=True)
     chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ABSENT, Detail(404))]))
     while isinstance(chunk_state.next_step(), LookUp):
-        chunk_state.looked_up(found("u0"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0"), proven=True))
     assert [(one.kind, one.detail) for one in chunk_state.settled] == [("refused", Detail(404))]
 
 
 def test_an_unknown_id_that_a_look_up_may_miss_keeps_what_the_api_said() -> None:
-    chunk_state = ChunkState(chunk(1))
+    chunk_state = state(1)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True, unproven={"u0"})
+    chunk_state.looked_up(Evidence({}, proven=True, unproven={"u0"}))
     assert [(one.reason, one.detail) for one in chunk_state.settled] == [("unproven", NOT_FOUND.detail)]
 
 
 @pytest.mark.parametrize("resend", [True, False])
 def test_a_row_in_doubt_without_look_ups_is_sent_again_or_left(resend: bool) -> None:
     """It is not called unknown: that is for one that must never be sent."""
-    chunk_state = ChunkState(chunk(1), in_doubt=True, can_look_up=False, resend_unproven=resend)
-    chunk_state.looked_up({}, proven=False, unproven={"u0"})
+    chunk_state = state(1, in_doubt=True, can_look_up=False, resend_unproven=resend)
+    chunk_state.looked_up(Evidence({}, proven=False, unproven={"u0"}))
     assert (told(chunk_state), chunk_state.next_step() is None) == ([], not resend)
 
 
 def test_an_id_that_was_seen_before_a_refusal_of_several_and_is_gone_was_done() -> None:
     """The refused request may have been carried out for it, and its look-up is repeated before the next one."""
-    chunk_state = ChunkState(chunk(2), look_first=True)
-    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state = state(2, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     chunk_state.replied(REFUSED)
     assert sent(chunk_state) == ["u0"]
     assert chunk_state.renew_look_up()
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("done", ["u0"], None)]
 
 
 def test_the_halt_says_what_is_to_be_checked() -> None:
-    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN), to_check="Check the key.")
+    chunk_state = state(ALL_REFUSED_MIN, to_check="Check the key.")
     while (step := chunk_state.next_step()) is not None:
         if isinstance(step, Send):
             chunk_state.replied(REFUSED)
         else:
-            chunk_state.looked_up(found(*step.records.ids), proven=True)
+            chunk_state.looked_up(Evidence(found(*step.records.ids), proven=True))
     assert str(chunk_state.halt).endswith("Check the key.")
 
 
 def test_what_was_lost_does_not_count_for_the_halves_of_a_chunk() -> None:
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(LOST)
     chunk_state.replied(REFUSED)
     assert chunk_state.next_step() == Send(records(2)[:1], 1)
@@ -267,7 +283,7 @@ def test_what_was_lost_does_not_count_for_the_halves_of_a_chunk() -> None:
 
 
 def test_what_the_api_says_of_an_id_in_doubt_is_kept() -> None:
-    chunk_state = ChunkState(chunk(1))
+    chunk_state = state(1)
     chunk_state.replied(LOST)
     chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ALREADY, Detail(409))]))
     assert told(chunk_state) == [("done", ["u0"], None)]
@@ -275,73 +291,73 @@ def test_what_the_api_says_of_an_id_in_doubt_is_kept() -> None:
 
 
 def test_an_id_that_is_called_unknown_after_a_lost_request_is_in_doubt() -> None:
-    chunk_state = ChunkState(chunk(1))
+    chunk_state = state(1)
     chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(None, proven=True)
+    chunk_state.looked_up(None)
     assert left(chunk_state) == ([], [0])
 
 
 def test_an_id_that_the_request_may_misread_too_is_left() -> None:
     """Neither the refusal as unknown nor the look-up proves that it is absent. It was not touched, unless in doubt."""
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True, unproven={"u0"}, misread={"u0"})
+    chunk_state.looked_up(Evidence({}, proven=True, unproven={"u0"}, misread={"u0"}))
     assert told(chunk_state) == [("absent", ["u1"], "unproven")]
     assert chunk_state.next_step() == Send(records(2)[:1], 1)  # alone: another id may have been the unknown one
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True, unproven={"u0"}, misread={"u0"})
+    chunk_state.looked_up(Evidence({}, proven=True, unproven={"u0"}, misread={"u0"}))
     assert chunk_state.next_step() is None
     assert [each.records.ids for each in chunk_state.left] == [("u0",)]
 
 
 @pytest.mark.parametrize(("answer", "proven"), [(None, True), ({}, False)])
 def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bool) -> None:
-    chunk_state = ChunkState(chunk(2), look_first=True)
-    chunk_state.looked_up(answer, proven=proven)
+    chunk_state = state(2, look_first=True)
+    chunk_state.looked_up(None if answer is None else Evidence(answer, proven=proven))
     assert chunk_state.next_step() is None
     assert (told(chunk_state), left(chunk_state)) == ([], ([0, 1], []))
 
 
 @mutant(
     "in doubt and protected since sent again",
-    "ChunkState._resend",
+    "IdRules._resend",
     swap(
-        "if self.protected:\n"
-        "    self._spare(sub_chunk, meant)\n"
+        "if state.protected:\n"
+        "    self._spare(state, sub_chunk, meant)\n"
         "elif meant:\n"
-        "    self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))",
+        "    state.push(sub_chunk._replace(records=Records.of(meant)))",
         "if meant:\n    self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))",
     ),
 )
 @mutant(
     "an id is called excluded while a look-up may lag behind its deletion",
-    "ChunkState._spare",
-    swap("self._leave_until_lag_over(rest)", "self.spared += kept"),
+    "IdRules._spare",
+    swap("state.leave_until_lag_over(rest)", "state.spared += kept"),
     case="False",
 )
 @pytest.mark.parametrize("lag_over", [False, True])
 def test_in_doubt_and_protected_since_is_never_sent(lag_over: bool) -> None:
-    chunk_state = ChunkState(chunk(3), in_doubt=True, protected=True, lag_over=lag_over)
-    chunk_state.looked_up({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True)
+    chunk_state = state(3, in_doubt=True, protected=True, lag_over=lag_over)
+    chunk_state.looked_up(Evidence({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True))
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u2"], "re-created")]
     for again in () if lag_over else range(1, LOOKS_AGAIN_MAX + 1):
         assert chunk_state.next_step() == LookUp(records(3)[1:2], LookUpReason.IN_DOUBT, again)
-        chunk_state.looked_up({"u1": Presence.OLD}, proven=True)
+        chunk_state.looked_up(Evidence({"u1": Presence.OLD}, proven=True))
     assert chunk_state.next_step() is None
     assert chunk_state.spared == ([records(3)[1]] if lag_over else [])
     assert (chunk_state.contradicted, left(chunk_state)) == ((0, ([], [])) if lag_over else (1, ([], [1])))
 
 
 def test_fresh_and_protected_is_never_sent_and_never_looked_up() -> None:
-    chunk_state = ChunkState(chunk(2), protected=True, look_first=True)
+    chunk_state = state(2, protected=True, look_first=True)
     assert chunk_state.next_step() is None
     assert (chunk_state.spared, chunk_state.settled) == ([*records(2)], [])
     assert chunk_state.leave() == ((), ())
 
 
 def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
-    chunk_state = ChunkState(chunk(2), attempts_max=2)
+    chunk_state = state(2, attempts_max=2)
     chunk_state.replied(UNSENT)
     chunk_state.replied(UNSENT)
     assert chunk_state.next_step() is None
@@ -350,11 +366,11 @@ def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
 
 def test_gone_and_not_maybe_applied_is_absent_even_when_attempts_ran_out() -> None:
     """Refused, split, and then no connection any more: only the refused request can have deleted what is gone."""
-    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state = state(2, attempts_max=1)
     chunk_state.replied(REFUSED)
     chunk_state.replied(UNSENT)
     assert look_up_due(chunk_state) is LookUpReason.EXHAUSTED
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("absent", ["u0"], "unproven")]
 
 
@@ -365,12 +381,12 @@ def test_gone_and_not_maybe_applied_is_absent_even_when_attempts_ran_out() -> No
 )
 @pytest.mark.parametrize("maybe_applied", [False, True])
 def test_an_unknown_id_costs_two_requests_and_nothing_else(maybe_applied: bool) -> None:
-    chunk_state = ChunkState(chunk(4))
+    chunk_state = state(4)
     if maybe_applied:
         chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
-    chunk_state.looked_up(found("u1", "u3"), proven=True)
+    chunk_state.looked_up(Evidence(found("u1", "u3"), proven=True))
     assert chunk_state.next_step() == Send(records(4)[1::2], 1)
     chunk_state.replied(OK)
     assert told(chunk_state) == [
@@ -381,19 +397,19 @@ def test_an_unknown_id_costs_two_requests_and_nothing_else(maybe_applied: bool) 
 
 @pytest.mark.parametrize(("maybe_applied", "kind", "reason"), [(False, "absent", "unproven"), (True, "done", None)])
 def test_none_found_of_a_refused_chunk(maybe_applied: bool, kind: str, reason: str | None) -> None:
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     if maybe_applied:
         chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [(kind, ["u0", "u1"], reason)]
     assert chunk_state.next_step() is None
 
 
 def test_refused_again_although_all_exist_is_split() -> None:
-    chunk_state = ChunkState(chunk(3))
+    chunk_state = state(3)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1", "u2"), proven=True))
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u0", "u1", "u2")
     assert sent(chunk_state) == ["u0", "u1"]
@@ -408,38 +424,38 @@ def look_in_vain(chunk_state: ChunkState, *ids: str) -> None:
         step = chunk_state.next_step()
         assert isinstance(step, LookUp)
         assert (step.why, step.again) == (LookUpReason.LAGGING, again)
-        chunk_state.looked_up(found(*ids), proven=True)
+        chunk_state.looked_up(Evidence(found(*ids), proven=True))
 
 
 def test_a_look_up_that_lags_is_asked_again_until_it_tells() -> None:
-    chunk_state = ChunkState(chunk(3))
+    chunk_state = state(3)
     chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1", "u2"), proven=True))
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u1", "u2"), proven=True)
+    chunk_state.looked_up(Evidence(found("u1", "u2"), proven=True))
     assert told(chunk_state) == [("done", ["u0"], None)]
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u1", "u2"], None)]
     assert chunk_state.next_step() is None
 
 
 @mutant(
     "refused because of another id that turns out to be gone",
-    "ChunkState._found",
+    "IdRules.looked_up",
     swap("gone or reached", "not there"),
 )
 @pytest.mark.parametrize("lag_over", [False, True])
 def test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again(lag_over: bool) -> None:
     """Another program deleted u0, and look-ups lagged. The API has never refused u1 on its own account."""
-    chunk_state = ChunkState(chunk(2), in_doubt=True, lag_over=lag_over)
-    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state = state(2, in_doubt=True, lag_over=lag_over)
+    chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     chunk_state.replied(NOT_FOUND)
     for _ in range(LOOKS_AGAIN_MAX - 1):
-        chunk_state.looked_up(found("u0", "u1"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     assert (sent(chunk_state), look_up_due(chunk_state)) == (["u0", "u1"], LookUpReason.LAGGING)
-    chunk_state.looked_up(found("u1"), proven=True)
+    chunk_state.looked_up(Evidence(found("u1"), proven=True))
     assert told(chunk_state) == [("done", ["u0"], None)]
     assert sent(chunk_state) == ["u1"]
     chunk_state.replied(OK)
@@ -449,13 +465,13 @@ def test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again(lag_over:
 @pytest.mark.parametrize("lag_over", [False, True])
 @pytest.mark.parametrize("in_doubt", [False, True])
 def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(in_doubt: bool, lag_over: bool) -> None:
-    chunk_state = ChunkState(chunk(1), in_doubt=in_doubt, lag_over=lag_over)
+    chunk_state = state(1, in_doubt=in_doubt, lag_over=lag_over)
     if in_doubt:
-        chunk_state.looked_up(found("u0"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0"), proven=True))
     else:
         chunk_state.replied(LOST)
         chunk_state.replied(NOT_FOUND)
-        chunk_state.looked_up(found("u0"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u0")
     if in_doubt and lag_over:
@@ -467,21 +483,21 @@ def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(i
 
 @mutant(
     "refused although it may be deleted",
-    "ChunkState._contradict",
-    negate("self._too_early"),
+    "IdRules._contradict",
+    negate("state.too_early"),
 )
 def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
     """Refused because of u0; the others may be deleted, so none of them is refused for good."""
-    chunk_state = ChunkState(chunk(3))
+    chunk_state = state(3)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u1", "u2"), proven=True)
+    chunk_state.looked_up(Evidence(found("u1", "u2"), proven=True))
     assert told(chunk_state) == [("absent", ["u0"], "unproven")]
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u1", "u2")
     for id_ in ("u1", "u2"):
         assert sent(chunk_state) == [id_]
         chunk_state.replied(NOT_FOUND)
-        chunk_state.looked_up(found(id_), proven=True)
+        chunk_state.looked_up(Evidence(found(id_), proven=True))
         chunk_state.replied(NOT_FOUND)
     assert chunk_state.contradicted == 2
     assert left(chunk_state) == ([], [1, 2])
@@ -496,45 +512,45 @@ def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
 @pytest.mark.parametrize("there", [(), ("u1",), ("u1", "u2")])
 def test_an_id_that_is_gone_after_a_refusal_of_several_is_absent_and_unproven(there: tuple[str, ...]) -> None:
     """The API may go through the ids in order, or delete some of them, whatever is still there."""
-    chunk_state = ChunkState(chunk(3))
+    chunk_state = state(3)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found(*there), proven=True)
+    chunk_state.looked_up(Evidence(found(*there), proven=True))
     gone = [id_ for id_ in ("u0", "u1", "u2") if id_ not in there]
     assert told(chunk_state) == [("absent", gone, "unproven")]
-    alone = ChunkState(chunk(1))
+    alone = state(1)
     alone.replied(NOT_FOUND)
-    alone.looked_up({}, proven=True)
+    alone.looked_up(Evidence({}, proven=True))
     assert told(alone) == [("absent", ["u0"], None)], "a request for one id that is refused has no effect"
-    first = ChunkState(chunk(3), look_first=True)
-    first.looked_up(found(*there), proven=True)
+    first = state(3, look_first=True)
+    first.looked_up(Evidence(found(*there), proven=True))
     assert told(first) == [("absent", gone, None)], "seen before any request"
 
 
 def test_sent_alone_and_refused_as_unknown_it_is_refused_at_once() -> None:
     """No request can have deleted it: the API does not take the id as it stands, and look-ups do."""
-    chunk_state = ChunkState(chunk(1))
+    chunk_state = state(1)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(NOT_FOUND)
     assert [(one.kind, one.detail.extra) for one in chunk_state.settled] == [("refused", (("apiCode", 2004),))]
 
 
 def test_refused_again_after_a_lost_reply_is_looked_up_again() -> None:
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is LookUpReason.UNKNOWN_ID
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
 
 
 def test_success_not_true_is_looked_up_then_split() -> None:
-    chunk_state = ChunkState(chunk(3))
+    chunk_state = state(3)
     chunk_state.replied(UNSURE)
     assert look_up_due(chunk_state) is LookUpReason.UNSURE
-    chunk_state.looked_up(found("u0", "u2"), proven=True)
+    chunk_state.looked_up(Evidence(found("u0", "u2"), proven=True))
     assert told(chunk_state) == [("done", ["u1"], None)]
     assert sent(chunk_state) == ["u0"]
     chunk_state.replied(OK)
@@ -542,17 +558,17 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     chunk_state.replied(UNSURE)
     for again in range(LOOKS_AGAIN_MAX + 1):
         assert chunk_state.next_step() == LookUp(chunk_state.chunk.records[2:], LookUpReason.UNSURE, again)
-        chunk_state.looked_up(found("u2"), proven=True)
+        chunk_state.looked_up(Evidence(found("u2"), proven=True))
     assert (left(chunk_state), chunk_state.contradicted) == (([], [2]), 1)
     assert told(chunk_state)[2:] == []
 
 
 @mutant(
     "what a request without a clear answer may have deleted is refused",
-    "ChunkState._there",
+    "IdRules._there",
     swap(
-        'self._lagging.append(Settled("refused", rest.records, rest.detail))',
-        'self._settle("refused", rest, rest.records, detail=rest.detail)',
+        "state.refuse_when_lag_is_over(rest)",
+        "state.settle_refused(rest)",
     ),
     case="False",
 )
@@ -566,26 +582,26 @@ def test_success_not_true_is_looked_up_then_split() -> None:
 def test_an_id_is_refused_only_when_no_look_up_can_lag(lost: bool) -> None:
     """At first it is left. Later it is sent once more; with a lost response it is left again."""
     for in_doubt in (False, True):
-        chunk_state = ChunkState(chunk(1), in_doubt=in_doubt, lag_over=in_doubt)
+        chunk_state = state(1, in_doubt=in_doubt, lag_over=in_doubt)
         if in_doubt:
-            chunk_state.looked_up(found("u0"), proven=True)
+            chunk_state.looked_up(Evidence(found("u0"), proven=True))
         if lost:
             chunk_state.replied(LOST)
         chunk_state.replied(UNSURE)
         while chunk_state.next_step() is not None:
-            chunk_state.looked_up(found("u0"), proven=True)
+            chunk_state.looked_up(Evidence(found("u0"), proven=True))
         refused = in_doubt and not lost
         assert left(chunk_state) == (([], []) if refused else ([], [0]))
         assert told(chunk_state) == ([("refused", ["u0"], None)] if refused else [])
 
 
 def test_split_down_to_the_culprit() -> None:
-    chunk_state = ChunkState(chunk(50))
+    chunk_state = state(50)
     sizes = []
     while (step := chunk_state.next_step()) is not None:
         if isinstance(step, LookUp):
             sizes.append(0)
-            chunk_state.looked_up(found("u0"), proven=True)
+            chunk_state.looked_up(Evidence(found("u0"), proven=True))
             continue
         sizes.append(len(step.records))
         chunk_state.replied(REFUSED if any(record.id == "u0" for record in step.records) else OK)
@@ -598,7 +614,7 @@ def test_split_down_to_the_culprit() -> None:
 
 
 def test_outcomes_of_a_split_chunk_come_in_the_order_of_the_export() -> None:
-    chunk_state = ChunkState(chunk(8))
+    chunk_state = state(8)
     chunk_state.replied(REFUSED)
     while chunk_state.next_step() is not None:
         chunk_state.replied(OK)
@@ -610,13 +626,13 @@ def refuse_each(chunk_state: ChunkState, verdict_of: Callable[[str], Decision]) 
     while (step := chunk_state.next_step()) is not None:
         if isinstance(step, LookUp):
             there = found(*step.records.ids) if chunk_state.can_look_up else {}
-            chunk_state.looked_up(there, proven=chunk_state.can_look_up)
+            chunk_state.looked_up(Evidence(there, proven=chunk_state.can_look_up))
         else:
             chunk_state.replied(REFUSED if len(step.records) > 1 else verdict_of(step.records[0].id))
 
 
 def test_all_refused_with_one_code_halts_and_records_nothing() -> None:
-    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN))
+    chunk_state = state(ALL_REFUSED_MIN)
     refuse_each(chunk_state, lambda _: REFUSED)
     assert chunk_state.halt is not None
     assert "10 ids in a row" in chunk_state.halt
@@ -626,13 +642,13 @@ def test_all_refused_with_one_code_halts_and_records_nothing() -> None:
 
 
 def test_all_refused_is_no_reason_to_halt_when_few_or_of_several_codes() -> None:
-    few = ChunkState(chunk(ALL_REFUSED_MIN - 1))
+    few = state(ALL_REFUSED_MIN - 1)
     refuse_each(few, lambda _: REFUSED)
-    several = ChunkState(chunk(ALL_REFUSED_MIN))
+    several = state(ALL_REFUSED_MIN)
     refuse_each(several, lambda id_: Decision(NextStep.SPLIT, Detail(409)) if id_ == "u3" else REFUSED)
-    one_deleted = ChunkState(chunk(ALL_REFUSED_MIN))
+    one_deleted = state(ALL_REFUSED_MIN)
     refuse_each(one_deleted, lambda id_: OK if id_ == "u9" else REFUSED)
-    one_left = ChunkState(chunk(ALL_REFUSED_MIN), attempts_max=1)
+    one_left = state(ALL_REFUSED_MIN, attempts_max=1)
     refuse_each(one_left, lambda id_: UNSENT if id_ == "u9" else REFUSED)
     for chunk_state in (few, several, one_deleted, one_left):
         assert chunk_state.halt is None
@@ -641,14 +657,14 @@ def test_all_refused_is_no_reason_to_halt_when_few_or_of_several_codes() -> None
 
 
 def test_halt_keeps_the_chunk_in_doubt() -> None:
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(HALT)
     assert (chunk_state.halt, chunk_state.next_step(), chunk_state.settled) == ("no permission", None, [])
     assert left(chunk_state) == ([], [0, 1])
 
 
 def test_a_halt_before_anything_was_touched_releases_the_chunk() -> None:
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(Decision(NextStep.SIGN_IN, untouched=True))
     assert chunk_state.halt == "sign in"  # not for this place, so it stops rather than guesses
     assert left(chunk_state) == ([0, 1], [])
@@ -656,29 +672,29 @@ def test_a_halt_before_anything_was_touched_releases_the_chunk() -> None:
 
 @pytest.mark.parametrize("decision", [LOST, REFUSED, NOT_FOUND])
 def test_a_look_up_that_fails_or_never_comes_leaves_all_in_doubt(decision: Decision) -> None:
-    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state = state(2, attempts_max=1)
     chunk_state.replied(NOT_FOUND if decision is REFUSED else decision)
-    chunk_state.looked_up(None, proven=True)
+    chunk_state.looked_up(None)
     assert (told(chunk_state), chunk_state.next_step()) == ([], None)
     assert left(chunk_state) == ([], [0, 1])
-    waiting = ChunkState(chunk(2))
+    waiting = state(2)
     waiting.replied(decision)
     assert left(waiting) == ([], [0, 1])
     assert waiting.next_step() is None
 
 
 def test_nothing_sent_nothing_touched_and_a_request_on_the_wire_is_in_doubt() -> None:
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.touch()
     assert left(chunk_state) == ([], [0, 1])
     chunk_state.touch()  # nothing is due any more
     assert left(chunk_state) == ([], [])
-    assert left(ChunkState(chunk(2))) == ([0, 1], [])
+    assert left(state(2)) == ([0, 1], [])
 
 
 def test_half_touched() -> None:
     """The part of a chunk that was answered keeps its outcome; the part on the wire is in doubt."""
-    chunk_state = ChunkState(chunk(4))
+    chunk_state = state(4)
     chunk_state.replied(REFUSED)
     chunk_state.replied(OK)
     chunk_state.touch()
@@ -692,9 +708,9 @@ def test_half_touched() -> None:
     swap("LookUpReason.IN_DOUBT", "None"),
 )
 def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
-    chunk_state = ChunkState(chunk(5), in_doubt=True)
+    chunk_state = state(5, in_doubt=True)
     assert look_up_due(chunk_state) is LookUpReason.IN_DOUBT
-    chunk_state.looked_up({"u0": OLD, "u1": NEW, "u2": UNDATED, "u4": OLD}, proven=True)
+    chunk_state.looked_up(Evidence({"u0": OLD, "u1": NEW, "u2": UNDATED, "u4": OLD}, proven=True))
     assert told(chunk_state) == [
         ("done", ["u3"], None),
         ("done", ["u1"], "re-created"),
@@ -710,67 +726,67 @@ def test_in_doubt_is_looked_up_first_and_told_apart() -> None:
 
 def test_a_look_up_that_shows_half_a_deletion_proves_none_absent() -> None:
     """The API deleted the known ones and refused the chunk; of these, the look-up still showed one."""
-    chunk_state = ChunkState(chunk(3))
+    chunk_state = state(3)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up(found("u1"), proven=True)
+    chunk_state.looked_up(Evidence(found("u1"), proven=True))
     assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven")]
     assert sent(chunk_state) == ["u1"]
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     # The look-up lagged, or another client deleted u1: the second request had no effect on it.
     assert told(chunk_state) == [("absent", ["u0", "u2"], "unproven"), ("absent", ["u1"], "unproven")]
     assert chunk_state.next_step() is None
 
 
 def test_in_doubt_and_none_to_send_again() -> None:
-    chunk_state = ChunkState(chunk(2), in_doubt=True)
-    chunk_state.looked_up({"u0": NEW, "u1": UNDATED}, proven=True)
+    chunk_state = state(2, in_doubt=True)
+    chunk_state.looked_up(Evidence({"u0": NEW, "u1": UNDATED}, proven=True))
     assert chunk_state.next_step() is None
-    gone = ChunkState(chunk(2), in_doubt=True)
-    gone.looked_up({}, proven=True)
+    gone = state(2, in_doubt=True)
+    gone.looked_up(Evidence({}, proven=True))
     assert (told(gone), gone.next_step()) == ([("done", ["u0", "u1"], None)], None)
 
 
 @pytest.mark.parametrize("resend", [False, True])
 def test_in_doubt_and_unproven(resend: bool) -> None:
-    chunk_state = ChunkState(chunk(2), in_doubt=True, resend_unproven=resend)
-    chunk_state.looked_up({}, proven=False)
+    chunk_state = state(2, in_doubt=True, resend_unproven=resend)
+    chunk_state.looked_up(Evidence({}, proven=False))
     assert told(chunk_state) == []
-    assert chunk_state.next_step() == (Send(chunk(2).records, 1) if resend else None)
+    assert chunk_state.next_step() == (Send(records(2), 1) if resend else None)
     assert left(chunk_state) == ([], [0, 1])
 
 
 def test_unproven_and_unknown_is_split_until_the_api_itself_names_the_id() -> None:
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=False)
+    chunk_state.looked_up(Evidence({}, proven=False))
     assert sent(chunk_state) == ["u0"]
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=False)
+    chunk_state.looked_up(Evidence({}, proven=False))
     chunk_state.replied(LOST)
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=False)
+    chunk_state.looked_up(Evidence({}, proven=False))
     assert told(chunk_state) == [("absent", ["u0"], "unproven"), ("done", ["u1"], "unproven")]
 
 
 @mutant(
     "an empty answer believed without proof",
-    "ChunkState.looked_up",
-    swap("not found and not proven", "not found and not proven and why is None"),
+    "Evidence.blind",
+    swap("not self.found and not self.proven", "not self.found and not self.proven and bool(self.unproven)"),
 )
 @pytest.mark.parametrize("decision", [UNSURE, LOST])
 def test_unproven_gone_is_no_proof_of_a_deletion(decision: Decision) -> None:
-    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state = state(2, attempts_max=1)
     chunk_state.replied(decision)
-    chunk_state.looked_up({}, proven=False)
+    chunk_state.looked_up(Evidence({}, proven=False))
     assert (told(chunk_state), chunk_state.next_step()) == ([], None)
     assert left(chunk_state) == ([], [0, 1])
 
 
 def test_one_found_proves_the_others_gone() -> None:
-    chunk_state = ChunkState(chunk(2), attempts_max=1)
+    chunk_state = state(2, attempts_max=1)
     chunk_state.replied(LOST)
-    chunk_state.looked_up(found("u0"), proven=False)
+    chunk_state.looked_up(Evidence(found("u0"), proven=False))
     assert told(chunk_state) == [("done", ["u1"], None)]
 
 
@@ -781,18 +797,16 @@ OWN_TESTS = {LookUpReason.CALLED_ABSENT, LookUpReason.REFUSED, LookUpReason.LOST
 @pytest.mark.parametrize("why", sorted(set(LookUpReason) - OWN_TESTS, key=str))
 def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason) -> None:
     """u0 exists, u1 is gone, u2 has a comma and was not found."""
-    chunk_state = ChunkState(
-        chunk(3), in_doubt=why is LookUpReason.IN_DOUBT, look_first=why is LookUpReason.FIRST, attempts_max=1
-    )
+    chunk_state = state(3, in_doubt=why is LookUpReason.IN_DOUBT, look_first=why is LookUpReason.FIRST, attempts_max=1)
     if answer := {LookUpReason.UNSURE: UNSURE, LookUpReason.EXHAUSTED: LOST}.get(
         why, NOT_FOUND if why in REFUSED_AS_UNKNOWN else None
     ):
         chunk_state.replied(answer)
     if why is LookUpReason.LAGGING:
-        chunk_state.looked_up(found("u0", "u1", "u2"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0", "u1", "u2"), proven=True))
         chunk_state.replied(NOT_FOUND)
     assert look_up_due(chunk_state) is why
-    chunk_state.looked_up(found("u0"), proven=True, unproven={"u2"})
+    chunk_state.looked_up(Evidence(found("u0"), proven=True, unproven={"u2"}))
     assert told(chunk_state)[0] == (
         "absent" if why in {LookUpReason.UNKNOWN_ID, LookUpReason.FIRST} else "done",
         ["u1"],
@@ -802,7 +816,7 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
     while (step := chunk_state.next_step()) is not None:
         steps.append([record.id for record in step.records])
         if isinstance(step, LookUp):
-            chunk_state.looked_up({} if why is LookUpReason.LAGGING else found("u0"), proven=True)
+            chunk_state.looked_up(Evidence({} if why is LookUpReason.LAGGING else found("u0"), proven=True))
         else:
             chunk_state.replied(OK)
     left_behind = {
@@ -835,13 +849,13 @@ def test_refused_after_a_request_that_may_have_been_applied(
     finds: list[str], expected: list[object], lag_over: bool
 ) -> None:
     """The id is looked up, a few times if it is there: the look-up may lag, but not behind a request of long ago."""
-    chunk_state = ChunkState(chunk(1), in_doubt=True, lag_over=lag_over)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state = state(1, in_doubt=True, lag_over=lag_over)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(REFUSED)
     looks = 0
     while chunk_state.next_step() is not None:
         assert look_up_due(chunk_state) is LookUpReason.REFUSED
-        chunk_state.looked_up(found(*finds), proven=True)
+        chunk_state.looked_up(Evidence(found(*finds), proven=True))
         looks += 1
     assert told(chunk_state) == expected
     assert looks == (1 + LOOKS_AGAIN_MAX if finds and not lag_over else 1)
@@ -849,7 +863,7 @@ def test_refused_after_a_request_that_may_have_been_applied(
 
 @mutant(
     "an id that is refused after a lost answer is refused for good",
-    "ChunkState._refuse",
+    "IdRules.refuse",
     swap("sub_chunk.may_have_had_effect", "sub_chunk.just_found or sub_chunk.shared"),
 )
 @pytest.mark.parametrize(
@@ -857,15 +871,15 @@ def test_refused_after_a_request_that_may_have_been_applied(
 )
 def test_a_look_up_may_lag_behind_a_request_of_this_session(lost: Decision) -> None:
     """That holds as well where the request of an earlier session is so old that no look-up lags behind it."""
-    chunk_state = ChunkState(chunk(1), in_doubt=True, lag_over=True)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state = state(1, in_doubt=True, lag_over=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(lost)
     chunk_state.replied(REFUSED)
     for _ in range(LOOKS_AGAIN_MAX):
         assert look_up_due(chunk_state) is LookUpReason.REFUSED
-        chunk_state.looked_up(found("u0"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0"), proven=True))
     assert look_up_due(chunk_state) is LookUpReason.REFUSED
-    chunk_state.looked_up(found(), proven=True)
+    chunk_state.looked_up(Evidence(found(), proven=True))
     assert told(chunk_state) == [("done", ["u0"], None)]
 
 
@@ -876,15 +890,15 @@ def test_a_look_up_may_lag_behind_a_request_of_this_session(lost: Decision) -> N
 )
 def test_a_look_up_may_lag_behind_a_request_that_was_refused_for_one_of_several() -> None:
     """The server has deleted u0, and then refused u1. Of u0 it says something else next."""
-    chunk_state = ChunkState(chunk(2), in_doubt=True, lag_over=True)
-    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state = state(2, in_doubt=True, lag_over=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     chunk_state.replied(REFUSED)
     chunk_state.replied(Decision(NextStep.SPLIT, Detail(422, "no such user")))
     for _ in range(LOOKS_AGAIN_MAX):
         assert look_up_due(chunk_state) is LookUpReason.REFUSED
-        chunk_state.looked_up(found("u0"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0"), proven=True))
     assert look_up_due(chunk_state) is LookUpReason.REFUSED
-    chunk_state.looked_up(found(), proven=True)
+    chunk_state.looked_up(Evidence(found(), proven=True))
     assert ("done", ["u0"], None) in told(chunk_state)
 
 
@@ -897,8 +911,8 @@ BAD_BY_ANSWER = Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.REFUSED, 
 
 @mutant(
     "what a chunk that is refused has done before is forgotten",
-    "ChunkState._decided",
-    swap("{NextStep.LOOK_UP, NextStep.SPLIT}", "{NextStep.LOOK_UP, NextStep.RETRY}"),
+    "IdRules.refused",
+    swap("sub_chunk.shared or several", "sub_chunk.shared or (several and decision.next_step is NextStep.LOOK_UP)"),
     case="answer1-1-False-True-expected1",
 )
 @pytest.mark.parametrize(
@@ -926,13 +940,14 @@ def test_what_becomes_of_an_id_whose_chunk_was_refused_because_of_another(
     answer: Decision, looks: int, finds: bool, proven: bool, expected: tuple[str, str | None]
 ) -> None:
     """The API may have carried out the action for u0 before it refused the request because of u1."""
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(LOCKED)
-    assert (sent(chunk_state), chunk_state.maybe_applied, chunk_state.may_have_had_effect) == (["u0"], False, True)
+    due = chunk_state.due
+    assert (due.records.ids, due.maybe_applied, due.may_have_had_effect) == (("u0",), False, True)
     chunk_state.replied(answer)
     looked = 0
     while isinstance(chunk_state.next_step(), LookUp):
-        chunk_state.looked_up(found(*["u0"] * finds), proven=proven)
+        chunk_state.looked_up(Evidence(found(*["u0"] * finds), proven=proven))
         looked += 1
     assert (told(chunk_state), looked) == ([(expected[0], ["u0"], expected[1])], looks)
     assert sent(chunk_state) == ["u1"]
@@ -940,23 +955,23 @@ def test_what_becomes_of_an_id_whose_chunk_was_refused_because_of_another(
 
 def test_called_absent_alone_and_found_after_a_refusal_with_others_it_is_not_refused_yet() -> None:
     """The look-up may lag behind the refused request."""
-    chunk_state = ChunkState(chunk(2))
+    chunk_state = state(2)
     chunk_state.replied(LOCKED)
     chunk_state.replied(GONE_BY_ANSWER)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     assert look_up_due(chunk_state) is LookUpReason.LAGGING
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state)[0][1] == ["u0"]
 
 
 def test_rows_in_doubt_that_are_excluded_since_and_no_look_up_can_tell() -> None:
-    chunk_state = ChunkState(chunk(1), in_doubt=True, protected=True, can_look_up=False)
-    chunk_state.looked_up({}, proven=False, unproven={"u0"})
+    chunk_state = state(1, in_doubt=True, protected=True, can_look_up=False)
+    chunk_state.looked_up(Evidence({}, proven=False, unproven={"u0"}))
     assert told(chunk_state) == [("unknown", ["u0"], "excluded after it was sent")]
 
 
 def test_all_refused_without_look_ups_is_not_in_doubt() -> None:
-    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN), can_look_up=False)
+    chunk_state = state(ALL_REFUSED_MIN, can_look_up=False)
     refuse_each(chunk_state, lambda _: REFUSED)
     assert chunk_state.halt is not None
     assert left(chunk_state) == (list(range(ALL_REFUSED_MIN)), [])
@@ -964,10 +979,10 @@ def test_all_refused_without_look_ups_is_not_in_doubt() -> None:
 
 @pytest.mark.parametrize("can_look_up", [False, True])
 def test_refused_after_such_a_request_and_no_look_up_can_tell(can_look_up: bool) -> None:
-    chunk_state = ChunkState(chunk(1), can_look_up=can_look_up)
+    chunk_state = state(1, can_look_up=can_look_up)
     chunk_state.replied(LOST)
     chunk_state.replied(REFUSED)
-    chunk_state.looked_up({}, proven=False, unproven={"u0"})
+    chunk_state.looked_up(Evidence({}, proven=False, unproven={"u0"}))
     if can_look_up:
         assert (told(chunk_state), left(chunk_state)) == ([], ([], [0])), "a later session may be able to tell"
     else:
@@ -976,10 +991,10 @@ def test_refused_after_such_a_request_and_no_look_up_can_tell(can_look_up: bool)
 
 
 def test_seen_first_then_refused_and_not_found_by_a_look_up_that_proves_nothing() -> None:
-    chunk_state = ChunkState(chunk(1), look_first=True)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state = state(1, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({}, proven=True, unproven={"u0"})
+    chunk_state.looked_up(Evidence({}, proven=True, unproven={"u0"}))
     assert told(chunk_state) == [("absent", ["u0"], "unproven")]
 
 
@@ -1003,22 +1018,22 @@ def test_an_id_that_was_seen_and_is_unknown_when_it_is_sent_alone(
     answers: Sequence[Decision], expected: tuple[str, str | None]
 ) -> None:
     """Another client may have deleted it between the look-up and the request: this run had no effect then."""
-    chunk_state = ChunkState(chunk(len(answers)), look_first=True)
-    chunk_state.looked_up(found(*chunk_state.chunk.records.ids), proven=True)
+    chunk_state = state(len(answers), look_first=True)
+    chunk_state.looked_up(Evidence(found(*chunk_state.chunk.records.ids), proven=True))
     for answer in answers:
         chunk_state.replied(answer)
     if isinstance(chunk_state.next_step(), LookUp):
-        chunk_state.looked_up({}, proven=True)
+        chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state)[0] == (expected[0], [*chunk_state.settled[0].records.ids], expected[1])
     assert chunk_state.settled[0].records.ids[0] == "u0"
 
 
 @pytest.mark.parametrize("look_first", [False, True])
 def test_a_protected_record_is_never_sent(look_first: bool) -> None:
-    chunk_state = ChunkState(chunk(3), look_first=look_first)
+    chunk_state = state(3, look_first=look_first)
     if not look_first:
         chunk_state.replied(NOT_FOUND)
-    chunk_state.looked_up({"u0": OLD, "u1": PROTECTED}, proven=True)
+    chunk_state.looked_up(Evidence({"u0": OLD, "u1": PROTECTED}, proven=True))
     assert chunk_state.spared == [records(3)[1]]
     assert told(chunk_state) == [("absent", ["u2"], None if look_first else "unproven")]
     assert sent(chunk_state) == ["u0"]
@@ -1027,9 +1042,11 @@ def test_a_protected_record_is_never_sent(look_first: bool) -> None:
 
 
 def test_all_refused_but_the_protected_is_no_reason_to_halt() -> None:
-    chunk_state = ChunkState(chunk(ALL_REFUSED_MIN), look_first=True)
+    chunk_state = state(ALL_REFUSED_MIN, look_first=True)
     first = records(ALL_REFUSED_MIN)[0]
-    chunk_state.looked_up({**found(*(f"u{i}" for i in range(ALL_REFUSED_MIN))), first.id: PROTECTED}, proven=True)
+    chunk_state.looked_up(
+        Evidence({**found(*(f"u{i}" for i in range(ALL_REFUSED_MIN))), first.id: PROTECTED}, proven=True)
+    )
     refuse_each(chunk_state, lambda _: REFUSED)
     assert (chunk_state.halt, chunk_state.spared) == (None, [first])
     assert len(chunk_state.settled) == ALL_REFUSED_MIN - 1
@@ -1146,14 +1163,16 @@ class Server:
         return set() if self.scenario.blind else {i for i in ids if i in seen - self.scenario.commas}
 
 
-def play(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> tuple[ChunkState, Server]:
+def play(scenario: Scenario, broken: type[ChunkState | IdRules] = IdRules) -> tuple[ChunkState, Server]:
     """Settle one chunk to its end, holding on the way what must hold at every step."""
     everyone = set(range(scenario.size))
     gone = scenario.unknown | scenario.earlier
     server = Server(scenario, everyone - gone, set(scenario.earlier - scenario.unknown))
     if scenario.in_doubt:
         server.uncertain, server.effective = set(everyone), set(scenario.earlier)
-    chunk_state = machine(chunk(scenario.size), in_doubt=scenario.in_doubt, resend_unproven=scenario.resend_unproven)
+    machine, rules = (ChunkState, broken) if issubclass(broken, IdRules) else (broken, IdRules)
+    doubts = {"in_doubt": scenario.in_doubt, "resend_unproven": scenario.resend_unproven}
+    chunk_state = state(scenario.size, machine, rules, **doubts)
     proven = not scenario.blind  # the sample, or the control, has found an account
     while (step := chunk_state.next_step()) is not None:
         ids = [record.position // 2 for record in step.records]
@@ -1171,7 +1190,8 @@ def play(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> tuple[Ch
         else:
             seen = server.look_up(ids)
             answer = None if seen is None else {f"u{i}": scenario.presence.get(i, OLD) for i in seen}
-            chunk_state.looked_up(answer, proven=proven, unproven={f"u{i}" for i in scenario.commas})
+            commas = {f"u{i}" for i in scenario.commas}
+            chunk_state.looked_up(None if answer is None else Evidence(answer, proven, commas))
         assert server.sends + server.asked <= bound(scenario), "the number of requests is bounded"
     return chunk_state, server
 
@@ -1184,9 +1204,9 @@ def bound(scenario: Scenario) -> int:
     return 3 + troubles + (6 * scenario.size if scenario.blind or scenario.commas else 0)
 
 
-def check(scenario: Scenario, machine: type[ChunkState] = ChunkState) -> None:
+def check(scenario: Scenario, broken: type[ChunkState | IdRules] = IdRules) -> None:
     """Play it, and hold against the server what is claimed at the end."""
-    chunk_state, server = play(scenario, machine)
+    chunk_state, server = play(scenario, broken)
     untouched, doubtful = map(set, left(chunk_state))
     settled = {record.position // 2: one for one in chunk_state.settled for record in one.records}
     assert len(settled) == sum(len(one.records) for one in chunk_state.settled), "an outcome is final"
@@ -1363,74 +1383,70 @@ class NeverTainted(ChunkState):
         super().replied(decision._replace(maybe_applied=False), requests)
 
 
-class AlwaysTainted(ChunkState):
+class AlwaysTainted(IdRules):
     """Claims whatever is gone as deleted."""
 
-    def _gone(self, sub_chunk: SubChunk, gone: Records) -> None:
-        super()._gone(sub_chunk._replace(maybe_applied=True), gone)
+    def _gone(self, state: ChunkState, sub_chunk: SubChunk, gone: Records) -> None:
+        super()._gone(state, sub_chunk._replace(maybe_applied=True), gone)
 
 
 class ForgetsUnproven(ChunkState):
     """Takes an empty look-up for proof."""
 
-    def looked_up(
-        self, found: Found | None, *, proven: bool, unproven: Collection[str] = (), misread: Collection[str] = ()
-    ) -> None:
-        super().looked_up(found, proven=True, unproven=unproven)
+    def looked_up(self, evidence: Evidence | None) -> None:
+        super().looked_up(evidence and evidence._replace(proven=True))
 
 
 class ForgetsCommas(ChunkState):
     """Takes the absence of an id for proof that the look-up could not have found."""
 
-    def looked_up(
-        self, found: Found | None, *, proven: bool, unproven: Collection[str] = (), misread: Collection[str] = ()
-    ) -> None:
-        super().looked_up(found, proven=proven)
+    def looked_up(self, evidence: Evidence | None) -> None:
+        super().looked_up(evidence and evidence._replace(unproven=()))
 
 
-class KeepsQuietAboutUnproven(ChunkState):
+class KeepsQuietAboutUnproven(IdRules):
     """Says `absent` of what the API may have deleted before it refused the rest."""
 
-    def _gone(self, sub_chunk: SubChunk, gone: Records) -> None:
-        super()._gone(sub_chunk._replace(shared=False), gone)
+    def _gone(self, state: ChunkState, sub_chunk: SubChunk, gone: Records) -> None:
+        super()._gone(state, sub_chunk._replace(shared=False), gone)
 
 
-class NeverSplitsAgain(ChunkState):
+class NeverSplitsAgain(IdRules):
     """Looks up again and again what is refused again."""
 
-    def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
-        super()._there(rest._replace(just_found=False), why, found)
+    def _there(self, state: ChunkState, rest: SubChunk, why: LookUpReason, found: Found) -> None:
+        super()._there(state, rest._replace(just_found=False), why, found)
 
 
 class GivesUpAtOnce(ChunkState):
     """Refuses the whole chunk for one culprit."""
 
-    def _split(self, sub_chunk: SubChunk) -> None:
-        self._settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
+    def split(self, sub_chunk: SubChunk) -> None:
+        self.settle_refused(sub_chunk)
 
 
-class RefusesTheUnsure(ChunkState):
+class RefusesTheUnsure(IdRules):
     """Does not look up what a `success` that is not true has done."""
 
-    def _there(self, rest: SubChunk, why: LookUpReason | None, found: Found) -> None:
+    def _there(self, state: ChunkState, rest: SubChunk, why: LookUpReason, found: Found) -> None:
         if why is LookUpReason.UNSURE:
-            self._settle("done", rest, rest.records)
+            state.settle("done", rest, rest.records)
         else:
-            super()._there(rest, why, found)
+            super()._there(state, rest, why, found)
 
 
-class SendsStrangers(ChunkState):
+class SendsStrangers(IdRules):
     """Takes every account under an id in doubt for the one that was meant."""
 
-    def _resend(self, sub_chunk: SubChunk, found: Found) -> None:
-        self._stack.append((sub_chunk, None))
+    def _resend(self, state: ChunkState, sub_chunk: SubChunk, found: Found) -> None:
+        state.push(sub_chunk)
 
 
 class SendsDoubtsAtOnce(ChunkState):
     """Treats what is in doubt like fresh ids."""
 
     def __post_init__(self) -> None:
-        self._stack.append((SubChunk(self.chunk.records), None))
+        self.push(SubChunk(self.chunk.records))
 
 
 class ReleasesTheTouched(ChunkState):
@@ -1444,10 +1460,8 @@ class ReleasesTheTouched(ChunkState):
 class LosesTheRest(ChunkState):
     """Drops what a failed look-up leaves."""
 
-    def looked_up(
-        self, found: Found | None, *, proven: bool, unproven: Collection[str] = (), misread: Collection[str] = ()
-    ) -> None:
-        super().looked_up(found, proven=proven, unproven=unproven)
+    def looked_up(self, evidence: Evidence | None) -> None:
+        super().looked_up(evidence)
         self.left.clear()
 
 
@@ -1479,7 +1493,7 @@ class NeverHalts(ChunkState):
         (LosesTheRest, Scenario(3, faults=("lost_unread",) * 4)),
     ],
 )
-def test_the_check_fails_where_a_rule_is_broken(mutant: type[ChunkState], scenario: Scenario) -> None:
+def test_the_check_fails_where_a_rule_is_broken(mutant: type[ChunkState | IdRules], scenario: Scenario) -> None:
     check(scenario)
     with pytest.raises(AssertionError):
         check(scenario, mutant)
@@ -1491,73 +1505,69 @@ def test_the_halt_is_what_keeps_a_missing_permission_from_being_recorded() -> No
 
 
 def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
-    chunk_state = ChunkState(chunk(2))
-    maybe_applied = [chunk_state.maybe_applied]
+    chunk_state = state(2)
+    before = chunk_state.due
     chunk_state.replied(Decision(NextStep.RETRY, maybe_applied=True))
-    maybe_applied.append(chunk_state.maybe_applied)
+    assert (before.maybe_applied, chunk_state.due.maybe_applied) == (False, True)
     chunk_state.give_up()
-    maybe_applied.append(chunk_state.maybe_applied)
-    assert maybe_applied == [False, True, False]
     assert chunk_state.next_step() is None
     assert chunk_state.leave() == ((), records(2).ranges)
 
 
 def test_a_look_up_that_is_too_old_is_repeated_before_the_request_a_few_times() -> None:
-    chunk_state = ChunkState(chunk(2), look_first=True)
-    chunk_state.looked_up(found("u0", "u1"), proven=True)
+    chunk_state = state(2, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     for _ in range(LOOKS_AGAIN_MAX):
         assert chunk_state.renew_look_up()
         assert look_up_due(chunk_state) is LookUpReason.FIRST
-        chunk_state.looked_up(found("u0", "u1"), proven=True)
+        chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     assert not chunk_state.renew_look_up()
     assert chunk_state.next_step() is None
     assert chunk_state.leave() == (((0, 1), (2, 3)), ())
 
 
 def test_after_a_request_it_is_repeated_as_for_rows_in_doubt() -> None:
-    chunk_state = ChunkState(chunk(1), look_first=True)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state = state(1, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(LOST)
     assert chunk_state.renew_look_up()
     assert look_up_due(chunk_state) is LookUpReason.IN_DOUBT
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("done", ["u0"], None)]
 
 
 def test_what_is_gone_before_any_request_was_absent() -> None:
-    chunk_state = ChunkState(chunk(1), look_first=True)
-    chunk_state.looked_up(found("u0"), proven=True)
+    chunk_state = state(1, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0"), proven=True))
     assert chunk_state.renew_look_up()
-    chunk_state.looked_up({}, proven=True)
+    chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("absent", ["u0"], None)]
 
 
 def test_an_old_look_up_is_repeated_before_the_request() -> None:
     """What is gone by then was never sent, so it is absent; what is protected by then is spared."""
-    state = ChunkState(chunk(4), look_first=True)
-    state.looked_up(found("u0", "u1", "u2"), proven=True)
-    assert sent(state) == ["u0", "u1", "u2"]
-    assert state.renew_look_up()
-    assert look_up_due(state) is LookUpReason.FIRST
-    state.looked_up({**found("u0"), **found("u2", presence=PROTECTED)}, proven=True)
-    assert sent(state) == ["u0"]
-    state.replied(OK)
-    assert told(state) == [("absent", ["u3"], None), ("absent", ["u1"], None), ("done", ["u0"], None)]
-    assert [record.id for record in state.spared] == ["u2"]
+    chunk_state = state(4, look_first=True)
+    chunk_state.looked_up(Evidence(found("u0", "u1", "u2"), proven=True))
+    assert sent(chunk_state) == ["u0", "u1", "u2"]
+    assert chunk_state.renew_look_up()
+    assert look_up_due(chunk_state) is LookUpReason.FIRST
+    chunk_state.looked_up(Evidence({**found("u0"), **found("u2", presence=PROTECTED)}, proven=True))
+    assert sent(chunk_state) == ["u0"]
+    chunk_state.replied(OK)
+    assert told(chunk_state) == [("absent", ["u3"], None), ("absent", ["u1"], None), ("done", ["u0"], None)]
+    assert [record.id for record in chunk_state.spared] == ["u2"]
 
 
 @mutant(
     "a record that is half-way to the target state counts as never sent",
-    "ChunkState._spare",
+    "IdRules._spare",
     negate("self.several_requests"),
     case="True",
 )
 @pytest.mark.parametrize("several", [False, True])
 def test_a_record_of_which_one_of_several_requests_may_have_been_applied_is_not_called_untouched(several: bool) -> None:
-    in_doubt = ChunkState(
-        chunk(1), in_doubt=True, lag_over=True, absence_reaches=False, several_requests=several, protected=True
-    )
-    in_doubt.looked_up(found("u0", presence=PROTECTED), proven=True)
+    in_doubt = state(1, in_doubt=True, lag_over=True, absence_reaches=False, several_requests=several, protected=True)
+    in_doubt.looked_up(Evidence(found("u0", presence=PROTECTED), proven=True))
     assert in_doubt.next_step() is None
     assert told(in_doubt) == ([("unknown", ["u0"], "excluded after it was sent")] if several else [])
     assert len(in_doubt.spared) == (not several)

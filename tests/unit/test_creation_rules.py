@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Doubt, Instant, Presence
-from bulkdel.core.chunk_state import LookUp, LookUpReason, Send
+from bulkdel.core.chunk_state import ChunkState, Evidence, LookUp, LookUpReason, Send
 from bulkdel.core.creation_match import Created, Keys, creation
-from bulkdel.core.creation_rules import CreationState, no_reductions
+from bulkdel.core.creation_rules import CreationRules
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.held_outcomes import HeldOutcomes
@@ -34,20 +34,39 @@ def records(*ids: str) -> Records:
     return Records.of(Record(at, id_, b"{}") for at, id_ in enumerate(ids))
 
 
-def state(*ids: str, in_doubt: bool = False, **more: Any) -> CreationState:
-    chunk = Chunk(records(*ids), DOUBT if in_doubt else None)
-    return CreationState(chunk, in_doubt=in_doubt, look_first=True, absence_reaches=False, **more)
+def state(
+    *ids: str,
+    in_doubt: bool = False,
+    protected: bool = False,
+    groups: Sequence[Records] = (),
+    lag_over: bool = False,
+    reductions_of: Callable[[Record], Sequence[Reduction]] = lambda _: (),
+    **more: Any,
+) -> ChunkState:
+    chunk = Chunk(records(*ids), DOUBT if in_doubt else None, protected)
+    return ChunkState(chunk, CreationRules(reductions_of, **more), groups=groups, look_first=True, lag_over=lag_over)
+
+
+def rules_of(chunk: ChunkState) -> CreationRules:
+    assert isinstance(chunk.rules, CreationRules)
+    return chunk.rules
+
+
+def why_of(chunk: ChunkState) -> LookUpReason:
+    step = chunk.next_step()
+    assert isinstance(step, LookUp)
+    return step.why
 
 
 def created(*ids: str) -> Decision:
     return Decision(NextStep.PER_ID, data=[IdAnswer(id_, Verdict.SETTLED) for id_ in ids])
 
 
-def told(chunk: CreationState) -> list[tuple[str, list[str], str | None]]:
+def told(chunk: ChunkState) -> list[tuple[str, list[str], str | None]]:
     return [(one.kind, list(one.records.ids), one.reason) for one in chunk.settled]
 
 
-def due(chunk: CreationState) -> tuple[str, list[str]]:
+def due(chunk: ChunkState) -> tuple[str, list[str]]:
     """The step that is due in a word, and its ids."""
     match chunk.next_step():
         case Send(records=some):
@@ -57,11 +76,11 @@ def due(chunk: CreationState) -> tuple[str, list[str]]:
     return "end", []
 
 
-def look(chunk: CreationState, *, proven: bool = True, unproven: Sequence[str] = (), **found: Presence) -> None:
-    chunk.looked_up(found, proven=proven, unproven=unproven)
+def look(chunk: ChunkState, *, proven: bool = True, unproven: Sequence[str] = (), **found: Presence) -> None:
+    chunk.looked_up(Evidence(found, proven, unproven))
 
 
-def look_in_vain(chunk: CreationState, why: LookUpReason) -> None:
+def look_in_vain(chunk: ChunkState, why: LookUpReason) -> None:
     """The look-up and its repetitions find nothing."""
     for again in range(LOOKS_AGAIN_MAX + 1):
         step = chunk.next_step()
@@ -112,8 +131,8 @@ def test_no_response_is_followed_by_look_ups_and_not_by_the_same_request() -> No
 
 @mutant(
     "an account is created again after a lost answer while look-ups may lag",
-    "CreationState._send",
-    swap("not self._lag_is_over", "self.protected"),
+    "CreationRules._send",
+    swap("not state.lag_is_over", "state.protected"),
     case="False",
 )
 @pytest.mark.parametrize("in_doubt", [False, True])
@@ -194,10 +213,10 @@ def test_a_clash_of_one_alone_that_nothing_was_sent_for_is_a_refusal() -> None:
 
 @mutant(
     "nothing is looked up after several records were refused together",
-    "CreationState._decided",
+    "CreationRules.refused",
     swap(
-        "self._stack.append((sub_chunk._replace(maybe_applied=True), LookUpReason.UNSURE))",
-        "self._split(sub_chunk._replace(maybe_applied=True, again=0))",
+        "state.push(sub_chunk._replace(maybe_applied=True), LookUpReason.UNSURE)",
+        "state.split(sub_chunk._replace(maybe_applied=True, again=0))",
     ),
 )
 @pytest.mark.parametrize("step", [NextStep.SPLIT, NextStep.LOOK_UP])
@@ -267,10 +286,10 @@ def test_of_a_record_that_is_refused_alone_again_nothing_has_to_be_looked_up() -
 
 @mutant(
     "an account that a look-up finds lacks what was left out last",
-    "ChunkState._reached",
+    "ChunkState.settle_reached",
     swap(
-        'self._settle("done", sub_chunk, reached, detail=detail)',
-        'self._settle("done", sub_chunk, reached, detail=detail, reason=f"without {self._left_out_of(reached)}")',
+        'self.settle("done", sub_chunk, reached, detail=detail)',
+        'self.settle("done", sub_chunk, reached, detail=detail, reason=self.rules.reason_of(reached))',
     ),
 )
 def test_what_was_left_out_is_the_reason_of_the_outcome() -> None:
@@ -308,12 +327,13 @@ def test_which_responses_leave_open_whether_a_user_was_created() -> None:
         chunk = state("a", "b")
         look(chunk)
         chunk.replied(response)
-        assert chunk.unanswered is open_
+        assert rules_of(chunk).unanswered(chunk) is open_
         if not open_:
             look(chunk) if due(chunk)[0] != "send" else None
             chunk.replied(SPLIT)
-            assert not chunk.unanswered
-    assert state("a", in_doubt=True).unanswered
+            assert not rules_of(chunk).unanswered(chunk)
+    chunk = state("a", in_doubt=True)
+    assert rules_of(chunk).unanswered(chunk)
 
 
 def test_the_look_ups_after_each_lost_request_are_as_many() -> None:
@@ -327,9 +347,8 @@ def test_the_look_ups_after_each_lost_request_are_as_many() -> None:
 
 
 def test_all_groups_of_a_chunk_that_is_protected_since_are_spared() -> None:
-    chunk = Chunk(records("a", "b"), DOUBT, protected=True)
     groups = [records("a", "b")[:1], records("a", "b")[1:]]
-    some = CreationState(chunk, in_doubt=True, look_first=True, protected=True, lag_over=True, groups=groups)
+    some = state("a", "b", in_doubt=True, protected=True, lag_over=True, groups=groups)
     look(some)
     look(some)
     assert (due(some), [record.id for record in some.spared]) == (("end", []), ["a", "b"])
@@ -337,7 +356,7 @@ def test_all_groups_of_a_chunk_that_is_protected_since_are_spared() -> None:
 
 @mutant(
     "a record that was refused with others lacks what could be left out",
-    "CreationState._unused",
+    "CreationRules._unused",
     swap("why is LookUpReason.UNSURE", "why is LookUpReason.FIRST"),
 )
 def test_a_record_that_was_refused_with_others_is_sent_whole_once_more() -> None:
@@ -349,13 +368,13 @@ def test_a_record_that_was_refused_with_others_is_sent_whole_once_more() -> None
         look(chunk, a=Presence.TAKEN)
     step = chunk.next_step()
     assert isinstance(step, Send)
-    assert (step.records.ids, step.left_out) == (("b",), None)
+    assert (step.records.ids, rules_of(chunk).left_out_of(step.records)) == (("b",), None)
 
 
 @mutant(
     "look-ups of a row in doubt are not repeated after a request of this session",
-    "CreationState._looks_again",
-    swap("not self._lag_is_over", "not self.lag_over"),
+    "CreationRules._looks_again",
+    swap("not state.lag_is_over", "not state.lag_over"),
 )
 def test_a_look_up_of_a_row_in_doubt_may_lag_behind_a_request_of_this_session() -> None:
     chunk = state("a", "b", in_doubt=True, lag_over=True)
@@ -381,7 +400,7 @@ def test_an_account_that_was_never_gone_is_there_already_whatever_was_sent() -> 
 
 @mutant(
     "an account that look-ups still show under its old id was never gone however late they are",
-    "CreationState._never_gone",
+    "CreationRules._never_gone",
     swap("not self.deletion_lags", "not self.deletion_lags or bool(sub_chunk.records)"),
 )
 @pytest.mark.parametrize("looks_again_max", [LOOKS_AGAIN_MAX, 0])
@@ -430,9 +449,9 @@ def test_rows_long_in_doubt_are_looked_up_once() -> None:
 
 def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
     chunk = state("a,b", in_doubt=True, lag_over=True, resend_unproven=True)
-    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     chunk.replied(SPLIT)
-    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 
@@ -442,10 +461,10 @@ UNCLEAR = Decision(NextStep.SPLIT, BAD, maybe_applied=True)
 
 @mutant(
     "a record that a look-up may not find is given up while look-ups may lag",
-    "CreationState._unused",
+    "CreationRules._unused",
     swap(
-        "rest.records[0].id in unproven and may_lag",
-        "rest.records[0].id in unproven and not may_lag",
+        "first in evidence.unproven and not state.lag_is_over",
+        "first in evidence.unproven and state.lag_is_over",
     ),
     case="SPLIT-SPLIT",
 )
@@ -462,12 +481,12 @@ def test_a_record_that_a_look_up_may_not_find_waits(first: Decision, alone: Deci
     chunk = state("a,b", "c")
     look(chunk)
     chunk.replied(first)
-    assert not chunk.gives_up
+    assert not rules_of(chunk).gives_up(chunk, why_of(chunk))
     look(chunk, unproven=["a,b"])
     chunk.replied(alone)
     proofs = 0
     while due(chunk) == ("REFUSED", ["a,b"]):
-        proofs += chunk.gives_up
+        proofs += rules_of(chunk).gives_up(chunk, why_of(chunk))
         look(chunk, unproven=["a,b"])
     assert proofs == 1, "only the last look-up has to be proven"
     assert (told(chunk), chunk.contradicted) == ([], 1)
@@ -476,14 +495,14 @@ def test_a_record_that_a_look_up_may_not_find_waits(first: Decision, alone: Deci
 
 def test_alone_too_such_a_record_is_not_sent_again() -> None:
     chunk = state("a,b", in_doubt=True, lag_over=True)
-    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     assert due(chunk) == ("end", [])
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
 
 
 @mutant(
     "a record that no look-up can find is created again after a lost answer",
-    "CreationState._send",
+    "CreationRules._send",
     negate("not self.resend_unproven"),
     case="True",
 )
@@ -491,12 +510,12 @@ def test_alone_too_such_a_record_is_not_sent_again() -> None:
 def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bool) -> None:
     chunk = state("a,b", "c", in_doubt=in_doubt, lag_over=in_doubt)
     if not in_doubt:
-        chunk.looked_up({}, proven=True, unproven=["a,b"])
+        chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
         assert due(chunk) == ("send", ["a,b", "c"]), "nothing was sent, so nothing can be created twice"
         chunk.replied(LOST)
     while due(chunk)[0] in {"LOST", "IN_DOUBT"}:
-        assert chunk.gives_up is in_doubt
-        chunk.looked_up({}, proven=True, unproven=["a,b"])
+        assert rules_of(chunk).gives_up(chunk, why_of(chunk)) is in_doubt
+        chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     assert due(chunk) == (("send", ["c"]) if in_doubt else ("end", []))
     assert told(chunk) == ([("unknown", ["a,b"], "a look-up may not find it")] if in_doubt else [])
     assert chunk.contradicted == (0 if in_doubt else 2), "look-ups may lag"
@@ -504,7 +523,7 @@ def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bo
 
 @mutant(
     "repeated first look-ups count as repetitions of later ones",
-    "CreationState._send",
+    "CreationRules._send",
     swap("rest._replace(again=0)", "rest._replace(again=rest.again)"),
 )
 def test_look_ups_that_were_repeated_before_a_request_do_not_count_after_it() -> None:
@@ -518,7 +537,7 @@ def test_look_ups_that_were_repeated_before_a_request_do_not_count_after_it() ->
 
 @mutant(
     "a user for whom look-ups return another one is in the way of all others for ever",
-    "CreationState._undated",
+    "CreationRules._undated",
     swap("sub_chunk.again < LOOKS_AGAIN_MAX", "sub_chunk.again >= 0"),
 )
 def test_a_record_for_which_look_ups_return_another_account_each_time_is_refused() -> None:
@@ -545,7 +564,7 @@ def test_look_ups_that_return_another_account_for_each_record_halt_the_run() -> 
     chunk = state(*(f"a{number}" for number in range(ALL_REFUSED_MIN)))
     ids = [f"a{number}" for number in range(ALL_REFUSED_MIN)]
     for _ in range(LOOKS_AGAIN_MAX + 1):
-        chunk.looked_up(dict.fromkeys(ids, UNDATED), proven=True)
+        chunk.looked_up(Evidence(dict.fromkeys(ids, UNDATED), proven=True))
     assert chunk.halt is not None
     assert "look-ups return another account" in chunk.halt
 
@@ -566,15 +585,15 @@ def test_a_record_without_a_response_is_sent_again_where_a_person_says_so() -> N
 
 def test_what_the_api_said_last_is_kept_of_a_record_that_no_look_up_may_find() -> None:
     chunk = state("a,b", "c", in_doubt=True, lag_over=True)
-    chunk.looked_up({}, proven=True)
+    chunk.looked_up(Evidence({}, proven=True))
     chunk.replied(Decision(NextStep.RETRY, BAD, untouched=True))
-    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
     assert chunk.settled[0].detail == BAD
     chunk = state("a,b", in_doubt=True, lag_over=True)
-    chunk.looked_up({}, proven=True)
+    chunk.looked_up(Evidence({}, proven=True))
     chunk.replied(SPLIT)
-    chunk.looked_up({}, proven=True, unproven=["a,b"])
+    chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
     assert chunk.settled[0].detail == BAD
 
@@ -582,7 +601,7 @@ def test_what_the_api_said_last_is_kept_of_a_record_that_no_look_up_may_find() -
 def test_taken_keys_say_nothing_about_the_requests() -> None:
     ids = [f"u{number}" for number in range(30)]
     chunk = state(*ids)
-    chunk.looked_up(dict.fromkeys(ids, Presence.TAKEN), proven=True)
+    chunk.looked_up(Evidence(dict.fromkeys(ids, Presence.TAKEN), proven=True))
     assert chunk.halt is None
     held = HeldOutcomes()
     assert held.take(chunk.settled) == chunk.settled
@@ -614,17 +633,11 @@ def test_ten_refusals_with_one_code_halt() -> None:
 
 
 def test_an_excluded_record_in_doubt_is_spared_unless_it_was_created() -> None:
-    chunk = CreationState(
-        Chunk(records("a", "b"), DOUBT, protected=True), in_doubt=True, look_first=True, protected=True, lag_over=True
-    )
+    chunk = state("a", "b", in_doubt=True, protected=True, lag_over=True)
     look(chunk, a=REACHED)
     assert due(chunk) == ("end", [])
     assert told(chunk) == [("done", ["a"], None)]
     assert [record.id for record in chunk.spared] == ["b"]
-
-
-def test_nothing_can_be_left_out_by_default() -> None:
-    assert no_reductions(Record(0, "a")) == ()
 
 
 NOON = Instant("2026-01-01T12:00:00.000Z", 0)

@@ -10,20 +10,19 @@ from typing import Any, cast
 
 import pytest
 
-from bulkdel.core.account_match import Instant, Presence
-from bulkdel.core.chunk_state import Send
+from bulkdel.core.account_match import Instant, Presence, lag_is_over
+from bulkdel.core.chunk_state import Evidence, Send
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.outcome import Reduction
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.engine.creation_context import GONE_AFTER, Creations
-from bulkdel.engine.creation_strategy import CreationInHand
+from bulkdel.engine.creation_strategy import CreationStrategy
 from bulkdel.engine.session_context import SessionContext, Tally
 from bulkdel.http.client import WorkerStatus
 from bulkdel_jobs.genauth.create_users import CREATED_BY_API, CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers
 from tests.mutants import mutant
-from tests.syntax import swap
+from tests.syntax import negate, swap
 
 User = Mapping[str, Any]
 NOON = Instant("2026-01-01T12:00:00.000Z", 0)
@@ -41,24 +40,35 @@ def creations(deleted_at: Instant | None = None) -> Creations:
     return Creations(RestoreUsers(), CreatedUserLookUps(), deleted_at)
 
 
-def in_hand(*users: User, shared: Creations | None = None, now: Callable[[], Instant] = lambda: NOON) -> CreationInHand:
+def in_hand(
+    *users: User, shared: Creations | None = None, now: Callable[[], Instant] = lambda: NOON
+) -> CreationStrategy:
     shared = shared or creations()
     known = {"tally": Tally(IdSet(), succeeded=False), "in_doubt_resend": False, "now": now}
+    known["lag_is_over"] = lambda moment: lag_is_over(moment, now())
     context = cast("SessionContext", SimpleNamespace(**known, creations=shared))
-    return CreationInHand(Chunk(rows(*users)), WorkerStatus(), context, shared)
+    return CreationStrategy(Chunk(rows(*users)), WorkerStatus(), context, shared)
 
 
-def accepted(
-    chunk: CreationInHand, records: Records, created: Sequence[User], left_out: Reduction | None = None
-) -> Any:
-    decision = chunk.accepted(Send(records, 1, 0, left_out), Decision(NextStep.SETTLED, data=created))
+def refused(chunk: CreationStrategy, times: int) -> Send:
+    """The request that is due after so many refusals."""
+    chunk.state.looked_up(Evidence({}, proven=True))
+    for _ in range(times):
+        chunk.state.replied(Decision(NextStep.SPLIT))
+    step = chunk.state.next_step()
+    assert isinstance(step, Send)
+    return step
+
+
+def accepted(chunk: CreationStrategy, records: Records, created: Sequence[User]) -> Any:
+    decision = chunk.accepted(Send(records, 1), Decision(NextStep.SETTLED, data=created), None)
     assert decision.next_step is NextStep.PER_ID
     return {answer.id: chunk.noted[answer.id]["made"] for answer in decision.data}
 
 
 @mutant(
     "an account that was there before counts as created",
-    "CreationInHand.accepted",
+    "CreationStrategy.accepted",
     swap("{Presence.REACHED, Presence.UNDATED}", "{Presence.REACHED, Presence.UNDATED, Presence.TAKEN}"),
     case="another user, who was there before",
 )
@@ -92,7 +102,7 @@ SOCIAL = {"identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
 
 @mutant(
     "an answer to a request of one record counts only by its keys",
-    "CreationInHand.accepted",
+    "CreationStrategy.accepted",
     swap("account.certain or alone", "account.certain and alone"),
 )
 @pytest.mark.parametrize(
@@ -117,10 +127,9 @@ def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_
     gone, kept = (ANN | {"departmentIds": [name, "there"]} for name in ("gone", "kept"))
     for number in range(GONE_AFTER):
         assert not shared.gone
-        for user, name in ((gone, "gone"), (kept, "kept")):
-            less = rows(user | {"departmentIds": ["there"]})
-            left_out = Reduction(less.payloads[0] or b"", "1 of 2 departmentIds", (f"departmentIds {name}",))
-            accepted(in_hand(user, shared=shared), less, [user | {"userId": str(number)}], left_out)
+        for user in (gone, kept):
+            chunk = in_hand(user, shared=shared)
+            accepted(chunk, refused(chunk, 1).records, [user | {"userId": str(number)}])
         accepted(in_hand(kept, shared=shared), rows(kept), [kept | {"userId": "9"}])
     assert shared.gone == {"departmentIds gone"}
     chunk = in_hand(gone, kept, shared=shared)
@@ -134,20 +143,20 @@ def test_a_part_is_gone_when_several_records_are_taken_without_it_and_none_with_
 def test_the_log_names_all_that_a_created_user_lacks(shown: bool) -> None:
     """Whether or not the answer to the creation shows departments and identities."""
     user = ANN | {"departmentIds": ["gone"], "identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
-    chunk, left_out = (
-        in_hand(user),
-        Reduction(b"", "departmentIds and identities", ("departmentIds gone", "identities s")),
-    )
+    chunk = in_hand(user)
     parts: User = {"departmentIds": [], "identities": []} if shown else {}
-    less = chunk.as_sent(Send(rows(ANN), 1, 0, left_out))
-    accepted(chunk, less, [{**ANN, **parts, "userId": "1"}], left_out)
+    less = chunk.as_sent(refused(chunk, 3))
+    accepted(chunk, less, [{**ANN, **parts, "userId": "1"}])
     assert chunk.noted["old 0"] == {"made": "1", "reason": "without departmentIds and identities"}
 
 
 @mutant(
     "with a department that is gone another part of the user is lost",
-    "CreationInHand.as_sent",
-    swap("step.left_out is not None", "step.left_out is not None and not self._creations.gone"),
+    "CreationStrategy.as_sent",
+    swap(
+        "(left_out := self._rules.left_out_of(step.records)) is not None",
+        "(left_out := self._rules.left_out_of(step.records)) is not None and not self._creations.gone",
+    ),
     case="False",
 )
 @pytest.mark.parametrize("early", [True, False])
@@ -156,7 +165,7 @@ def test_with_a_part_that_is_gone_no_other_part_is_lost(early: bool) -> None:
     shared = creations()
     user = ANN | {"departmentIds": ["d1", "gone"], "identities": [{"extIdpId": "s", "userIdInIdp": "1"}]}
     chunk = in_hand(user, shared=shared)
-    chunk.state.looked_up({}, proven=True)
+    chunk.state.looked_up(Evidence({}, proven=True))
     shared.refused["departmentIds gone"] = GONE_AFTER if early else 0
     sent = []
     for _ in range(2):
@@ -189,8 +198,8 @@ def test_records_without_a_key_are_sent_one_by_one() -> None:
 
 @mutant(
     "a restore believes look-ups that may lag behind the deletion",
-    "CreationInHand._make_state",
-    swap("not lag_is_over(deleted_at, self._context.now())", "lag_is_over(deleted_at, self._context.now())"),
+    "CreationStrategy.__init__",
+    negate("not context.lag_is_over(deleted_at)"),
     case="600-True",
 )
 @pytest.mark.parametrize(("ago_s", "left"), [(600, True), (601, False)])
@@ -198,6 +207,6 @@ def test_an_account_that_was_deleted_within_ten_minutes_may_be_gone(ago_s: int, 
     now = Instant("2026-01-01T12:00:00+00:00", 0)
     deleted_at = Instant(datetime.fromtimestamp(now.ours - ago_s, UTC).isoformat(), 0)
     chunk = in_hand(ANN, shared=creations(deleted_at), now=lambda: now)
-    chunk.state.looked_up({"old 0": Presence.NEVER_GONE}, proven=True)
+    chunk.state.looked_up(Evidence({"old 0": Presence.NEVER_GONE}, proven=True))
     assert (chunk.state.next_step() is not None) is left
     assert [one.kind for one in chunk.state.settled] == ([] if left else ["already"])

@@ -181,7 +181,7 @@ def test_the_reference_has_every_reason() -> None:
     written = set[str]()
     for path in (ROOT / "runner/bulkdel/core").glob("*.py"):
         module = importlib.import_module(f"bulkdel.core.{path.stem}")
-        for text, name in re.findall(r'_settle\(.*reason=(?:"([^"]+)"|([A-Z_]+)\b)', path.read_text()):
+        for text, name in re.findall(r'settle\(.*reason=(?:"([^"]+)"|([A-Z_]+)\b)', path.read_text()):
             written.add(text or getattr(module, name))
     assert len(written) >= 7
     table = first_cells(sections(REFERENCE)["Outcomes"].partition("### Reasons")[2])

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
-from bulkdel.core.chunk_state import ChunkState, LookUp
+from bulkdel.core.chunk_state import ChunkState, Evidence, LookUp
 from bulkdel.core.chunker import chunks_of
 from bulkdel.core.decision import Decision, NextStep, NoResponse, decision_on_no_response
+from bulkdel.core.id_rules import IdRules
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import (
     Annotation,
@@ -214,8 +215,7 @@ class Protocol(RuleBasedStateMachine):
                 item,
                 ChunkState(
                     item,
-                    in_doubt=item.doubt is not None,
-                    resend_unproven=not self.reusable,
+                    IdRules(resend_unproven=not self.reusable),
                     lag_over=self.later and item.doubt is not None,
                 ),
             )
@@ -293,7 +293,7 @@ class Protocol(RuleBasedStateMachine):
         found = None if fails else self.presences_of(there, len(records), worker)
         # A look-up that finds no account is followed by a control; one that finds an account needs none.
         self.proven = self.proven or (found is not None and self.control())
-        worker.chunk_state.looked_up(found, proven=self.proven)
+        worker.chunk_state.looked_up(None if found is None else Evidence(found, self.proven))
         self.after_a_step(worker)
 
     def presences_of(self, there: Sequence[str], asked: int, worker: Worker) -> dict[str, Presence]:

@@ -1,36 +1,36 @@
-"""The steps of a worker with one chunk of accounts that are created: what differs from `engine.chunk_steps`.
+"""The strategy where accounts are created: records are looked up by their keys, and the answer shows the new account.
 
-A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_rules` decides what follows from
-a response or a look-up. `core.creation_match.creation` judges the accounts that a look-up finds.
+A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_rules` say what follows from a
+response or a look-up. `core.creation_match.creation` judges the accounts that a look-up finds.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from bulkdel.core.account_match import Instant, Presence, lag_is_over
-from bulkdel.core.chunk_state import Found, LookUp, LookUpReason, Send
+from bulkdel.core.account_match import Instant, Presence
+from bulkdel.core.chunk_state import ChunkState, Evidence, Found, LookUp, LookUpReason, Send
 from bulkdel.core.creation_match import Created, Keys, creation
-from bulkdel.core.creation_rules import CreationState
+from bulkdel.core.creation_rules import CreationRules
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.log_entries import MADE
 from bulkdel.core.look_up_lag import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor, RecordRedactor
-from bulkdel.engine.chunk_steps import ChunkInHand
 from bulkdel.engine.creation_context import Creations
 from bulkdel.engine.session_context import SessionContext
+from bulkdel.engine.strategy import Strategy
 from bulkdel.http.account_reader import STRANGER
 from bulkdel.http.client import WorkerStatus
 from bulkdel.job import Account, ByKeys
 
 
-class CreationInHand(ChunkInHand):
-    """One chunk of accounts that are created, and the worker that settles it."""
+class CreationStrategy(Strategy):
+    """How the accounts of one chunk are looked up and created.
 
-    state: CreationState
+    noted: `made`: the id that the API gave. `reason`: what the account lacks. `detail`: the keys that are taken.
+    """
 
     def __init__(self, chunk: Chunk, worker: WorkerStatus, context: SessionContext, creations: Creations) -> None:
         super().__init__(chunk, worker, context)
@@ -41,23 +41,15 @@ class CreationInHand(ChunkInHand):
         self._keys_reserved = False  # whether no other chunk in hand has one of these keys
         self._unused: set[str] = set()  # ids of the records whose keys this session has seen to be free
         self._left_out: dict[str, str] = {}  # by id, what is left out of a record because it does not exist any more
-        self._noted: dict[str, dict[str, Any]] = {}
-
-    def _make_state(self, *, lag_over: bool) -> CreationState:
-        chunk, tally, deleted_at = self._chunk, self._context.tally, self._creations.deleted_at
-        return CreationState(
-            chunk,
-            in_doubt=chunk.doubt is not None,
-            look_first=True,
-            protected=chunk.protected,
-            absence_reaches=False,
-            lag_over=lag_over,
-            groups=_apart(chunk.records, self._all_keys),
-            looks_again_max=LOOKS_AGAIN_MAX if tally.lags_in_vain < LAG_VAIN_MAX else 0,
-            resend_unproven=self._context.in_doubt_resend and not chunk.protected,
-            reductions_of=self._creations.reductions,
-            deletion_lags=deleted_at is not None and not lag_is_over(deleted_at, self._context.now()),
+        deleted_at = creations.deleted_at
+        self._rules = CreationRules(
+            creations.reductions,
+            looks_again_max=LOOKS_AGAIN_MAX if context.tally.lags_in_vain < LAG_VAIN_MAX else 0,
+            deletion_lags=deleted_at is not None and not context.lag_is_over(deleted_at),
+            resend_unproven=context.in_doubt_resend and not chunk.protected,
         )
+        groups = _apart(chunk.records, self._all_keys)
+        self.state = ChunkState(chunk, self._rules, groups=groups, look_first=True, lag_over=self._lag_over)
 
     @property
     def _proven(self) -> bool:
@@ -66,15 +58,11 @@ class CreationInHand(ChunkInHand):
         It does once look-ups have found an account. It also does while the pool lists no account, because all may be
         gone. But when an account may have been created, one has to be listed and found.
         """
-        lookup, created = self._context.lookup, self._context.tally.succeeded or self.state.unanswered
+        lookup, created = self._context.lookup, self._context.tally.succeeded or self._rules.unanswered(self.state)
         return lookup.control.proven or (lookup.control.none_listed and not created)
 
-    @property
-    def noted(self) -> Mapping[str, Mapping[str, Any]]:
-        """`made`: the id that the API gave. `reason`: what the account lacks. `detail`: the keys that are taken."""
-        return self._noted
-
-    def _redactor(self, ids: Sequence[str]) -> IdRedactor:
+    def redactor(self, ids: Sequence[str]) -> IdRedactor:
+        """See `Strategy`."""
         return RecordRedactor(self._all_keys.texts(ids))
 
     def as_sent(self, step: Send) -> Records:
@@ -82,8 +70,8 @@ class CreationInHand(ChunkInHand):
 
         A record that lacks other references already is left as it is.
         """
-        if step.left_out is not None:
-            self._left_out |= dict.fromkeys(step.records.ids, step.left_out.lost)
+        if (left_out := self._rules.left_out_of(step.records)) is not None:
+            self._left_out |= dict.fromkeys(step.records.ids, left_out.lost)
             return step.records
         if not self._creations.gone:
             return step.records
@@ -91,7 +79,7 @@ class CreationInHand(ChunkInHand):
         self._left_out |= {record.id: lost for record, lost in reduced if lost}
         return Records.of(record for record, _ in reduced)
 
-    def accepted(self, step: Send, decision: Decision) -> Decision:
+    def accepted(self, step: Send, decision: Decision, intent_at: Instant | None) -> Decision:
         """Read which of the records were created: an answer about each id.
 
         These give no answer: an account with the keys of two records, two accounts for one record, and an account that
@@ -99,7 +87,7 @@ class CreationInHand(ChunkInHand):
         account, it is the account of the record, even if it shows none of its keys.
         """
         alone = len(step.records) == len(decision.data) == 1
-        moment = self._intent_at or self._context.now()
+        moment = intent_at or self._context.now()
         claims = [
             (id_, account)
             for created in decision.data
@@ -113,52 +101,49 @@ class CreationInHand(ChunkInHand):
         created = {id_: account for id_, account in claims if ids[id_] == made[account.made] == 1}
         for id_, account in created.items():
             self._note(id_, account)
-        self._creations.note([record for record in step.records if record.id in created], step.left_out)
+        self._creations.note(
+            [record for record in step.records if record.id in created], self._rules.left_out_of(step.records)
+        )
         answers = [IdAnswer(id_, Verdict.SETTLED, decision.detail) for id_ in created]
         return decision._replace(next_step=NextStep.PER_ID, data=answers)
 
-    async def look_up(self, step: LookUp) -> None:
-        """Wait until no other chunk in hand has one of these keys, and look them up."""
-        if not self._keys_reserved:
-            await self._creations.reserved.reserve(self._keys)
-            self._keys_reserved = True
-        await super().look_up(step)
-
-    def write_outcomes(self) -> None:
-        """Enqueue the outcomes of the chunk, and let its keys go."""
-        super().write_outcomes()
+    def end(self) -> None:
+        """Let the keys go."""
         if self._keys_reserved:
             self._creations.reserved.release(self._keys)
 
-    def _has_lagged(self, step: LookUp, found: Found) -> bool:
+    def has_lagged(self, step: LookUp, found: Found) -> bool:
         """An account that was created is there now, or one that was deleted is gone."""
         gone = len(found) < len(step.records)
         return gone if step.why is LookUpReason.FIRST else bool(found)
 
-    async def _find(self, step: LookUp) -> Found | None:
-        """Look the keys up; None when the look-up failed."""
-        context, ids, sent = self._context, step.records.ids, self.state.maybe_applied
+    async def look_up(self, step: LookUp, intent_at: Instant | None) -> Evidence | None:
+        """Wait until no other chunk in hand has one of these keys, and look them up."""
+        if not self._keys_reserved:
+            await self._creations.reserved.reserve(self._keys)
+            self._keys_reserved = True
+        context, ids, sent = self._context, step.records.ids, self.state.due.maybe_applied
         # Before a record is sent, any of its keys may be taken. To find a created account one key is enough.
         look_ups = self._all_keys if step.why in {LookUpReason.FIRST, LookUpReason.REFUSED} else self._one_key
         controlled = sent or not context.lookup.control.proven
         looked = await context.lookup.find_keys(
-            look_ups, ids, self._worker, prove=self.state.gives_up, controlled=controlled
+            look_ups, ids, self._worker, prove=self._rules.gives_up(self.state, step.why), controlled=controlled
         )
         if looked is None:
             return None
-        self._unproven = set(looked.unproven)
+        self.unproven = set(looked.unproven)
         found: dict[str, Presence] = {}
         for id_, account in looked.accounts.items():
-            found[id_] = self._judged(id_, account, self._intent_at if sent else None)
+            found[id_] = self._judged(id_, account, intent_at if sent else None)
             if found[id_] in {Presence.REACHED, Presence.NEVER_GONE}:
                 self._note(id_, account)
             elif found[id_] is Presence.TAKEN:
-                self._noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
+                self.noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
             if not account.certain:
                 context.tally.uncertain = STRANGER
-        if self._proven:
+        if proven := self._proven:
             self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
-        return found
+        return Evidence(found, proven=proven, unproven=looked.unproven)
 
     def _judged(self, id_: str, account: Account, moment: Instant | None) -> Presence:
         """Whether an account is the one that was created from this record. moment: see `creation`."""
@@ -178,7 +163,7 @@ class CreationInHand(ChunkInHand):
         If its record does not show what it lacks, that is what was left out of the request.
         """
         lost = self._left_out.get(id_) if account.lost is None else account.lost
-        self._noted[id_] = {MADE: account.made, **({"reason": f"without {lost}"} if lost else {})}
+        self.noted[id_] = {MADE: account.made, **({"reason": f"without {lost}"} if lost else {})}
 
 
 def _apart(records: Records, look_ups: ByKeys) -> Sequence[Records]:

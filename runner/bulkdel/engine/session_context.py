@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bulkdel.checkpoint.writer import Checkpoint
-from bulkdel.core.account_match import Instant
+from bulkdel.core.account_match import Instant, lag_is_over
 from bulkdel.core.guards import NO_GUARDS, Guards
 from bulkdel.core.halt_limits import refused_words, too_many_refused
 from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
@@ -116,6 +116,22 @@ class SessionContext:
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""
         return Instant(stamp(self.surroundings.wall()), self.client.transport.ahead_s)
+
+    def lag_is_over(self, moment: Instant) -> bool:
+        """Whether no look-up can lag any more behind what was done at that moment."""
+        return lag_is_over(moment, self.now())
+
+    def clocks(self) -> tuple[float, float]:
+        """The time by the wall clock and by the monotonic clock: the first may be set, the second may stand still."""
+        return self.surroundings.wall(), self.surroundings.steady()
+
+    def age_s(self, since: tuple[float, float]) -> float:
+        """Seconds since then: the larger of the ages by the two clocks."""
+        return max(now - then for now, then in zip(self.clocks(), since, strict=True))
+
+    def protects(self, ids: Sequence[str]) -> bool:
+        """Whether one of these ids must never be sent."""
+        return self.protected.meets_any(ids) or self.tally.own.meets_any(ids)
 
 
 def write_settled(
