@@ -204,7 +204,7 @@ def test_a_second_run_is_refused_while_the_first_is_paused(tmp_path: Path) -> No
 @mutant(
     "rows that were in doubt when a log in a store was taken over are left out",
     "settle_export",
-    swap("early and chunk.doubt is not None", "not early and chunk.doubt is not None"),
+    swap("doubts_wait and chunk.doubt is not None", "not doubts_wait and chunk.doubt is not None"),
 )
 def test_killed_and_taken_over(tmp_path: Path) -> None:
     """After a SIGKILL the next run watches for 1.1 leases, then goes on; nothing is lost."""

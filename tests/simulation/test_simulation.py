@@ -130,7 +130,7 @@ def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:
 )
 @mutant(
     "an account that was never gone counts as restored where look-ups had ceased to find it",
-    "creation",
+    "presence_of_created",
     swap("Presence.NEVER_GONE", "Presence.REACHED"),
 )
 def test_restores_that_were_wrong_once(tmp_path: Path) -> None:

@@ -186,14 +186,14 @@ def test_an_unknown_or_doubled_id_makes_the_answer_a_lost_one(answers: list[str]
 @mutant(
     "the second request of a chunk is left out",
     "ChunkState._done",
-    swap("sub_chunk.part + 1 < takes", "sub_chunk.part + 2 < requests"),
+    swap("sub_chunk.request_no + 1 < takes", "sub_chunk.request_no + 2 < takes"),
 )
 def test_a_chunk_that_takes_three_requests() -> None:
     chunk_state = state(2)
     for part in range(3):
         step = chunk_state.next_step()
         assert isinstance(step, Send)
-        assert (step.part, outcomes(chunk_state)) == (part, {})
+        assert (step.request_no, outcomes(chunk_state)) == (part, {})
         chunk_state.replied(OK if part != 1 else answer(u0=Verdict.SETTLED, u1=Verdict.SETTLED), 3)
     assert outcomes(chunk_state) == {"u0": ("done", None), "u1": ("done", None)}
 
@@ -204,7 +204,7 @@ def test_an_id_that_was_there_already_for_one_request_gets_the_next_one() -> Non
     steps = []
     while (step := chunk_state.next_step()) is not None:
         assert isinstance(step, Send)
-        steps += [(step.part, id_) for id_ in step.records.ids]
+        steps += [(step.request_no, id_) for id_ in step.records.ids]
         chunk_state.replied(answer(**dict.fromkeys(step.records.ids, Verdict.ALREADY)), 2)
     assert sorted(steps) == [(1, "u0"), (1, "u1")]
     assert outcomes(chunk_state) == {"u0": ("already", None), "u1": ("done", None)}

@@ -202,7 +202,7 @@ def test_what_was_lost_does_not_count_for_the_next_request_of_a_record() -> None
     chunk_state = state(1, several_requests=True)
     chunk_state.replied(LOST, 2)
     chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ALREADY, Detail(200))]), 2)
-    assert chunk_state.next_step() == Send(records(1), 1, part=1)
+    assert chunk_state.next_step() == Send(records(1), 1, request_no=1)
 
 
 def test_a_look_up_that_is_renewed_is_no_repetition() -> None:

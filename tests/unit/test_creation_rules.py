@@ -9,7 +9,7 @@ import pytest
 
 from bulkdel.core.account_match import SKEW_S, ZONE_MAX_S, Doubt, Instant, Presence
 from bulkdel.core.chunk_state import ChunkState, Evidence, LookUp, LookUpReason, Send
-from bulkdel.core.creation_match import Created, Keys, creation
+from bulkdel.core.creation_match import Created, Keys, presence_of_created
 from bulkdel.core.creation_rules import CreationRules
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
@@ -386,14 +386,14 @@ def test_a_look_up_of_a_row_in_doubt_may_lag_behind_a_request_of_this_session() 
 
 @mutant(
     "an account that was never gone counts as restored after a request",
-    "creation",
+    "presence_of_created",
     swap("Presence.NEVER_GONE", "Presence.REACHED"),
 )
 def test_an_account_that_was_never_gone_is_there_already_whatever_was_sent() -> None:
     chunk = state("a", "b")
     look(chunk)
     chunk.replied(LOST)
-    never_gone = creation(Created(None, never_gone=True), None, Instant("2026-01-01T00:00:00.000Z", 0))
+    never_gone = presence_of_created(Created(None, never_gone=True), None, Instant("2026-01-01T00:00:00.000Z", 0))
     look(chunk, a=never_gone, b=REACHED)
     assert sorted(told(chunk)) == [("already", ["a"], None), ("done", ["b"], None)]
 
@@ -647,12 +647,12 @@ AT = NOON.ours
 
 @mutant(
     "an older account is taken for the one that was created",
-    "creation",
+    "presence_of_created",
     swap("moment.servers - SKEW_S <= account.at <= now.servers + SKEW_S", "account.at <= now.servers + SKEW_S"),
 )
 @mutant(
     "an account with one of the keys is taken for the one that was created",
-    "creation",
+    "presence_of_created",
     swap("account.alike and account.keys is Keys.ALL", "account.alike"),
 )
 @pytest.mark.parametrize(
@@ -691,4 +691,4 @@ AT = NOON.ours
 def test_which_account_a_look_up_has_found(
     account: Created, moment: Instant | None, now: Instant, expected: Presence
 ) -> None:
-    assert creation(account, moment, now) is expected
+    assert presence_of_created(account, moment, now) is expected

@@ -62,7 +62,7 @@ class SubChunk(NamedTuple):
     varied: since then a request for fewer of them was refused for another reason, so some may be gone.
     again: how many look-ups have repeated an earlier one that may have lagged.
     renewed: how many look-ups have repeated one that was too old when the request could leave.
-    part: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
+    request_no: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
     detail: what the API returned with the latest refusal.
     """
 
@@ -76,7 +76,7 @@ class SubChunk(NamedTuple):
     varied: bool = False
     again: int = 0
     renewed: int = 0
-    part: int = 0
+    request_no: int = 0
     detail: Detail = NOTHING_SAID
 
     @property
@@ -134,12 +134,12 @@ def without_look_up(sub_chunk: SubChunk, why: LookUpReason | None) -> SubChunk:
 class Send(NamedTuple):
     """Send these records.
 
-    attempt: 1 for the first; higher ones wait for their backoff first. part: which of their requests, from 0.
+    attempt: 1 for the first; higher ones wait for their backoff first. request_no: which of their requests, from 0.
     """
 
     records: Records
     attempt: int
-    part: int = 0
+    request_no: int = 0
 
 
 class LookUp(NamedTuple):
@@ -271,7 +271,7 @@ class ChunkState:
             return None
         sub_chunk, why = self._stack[-1]
         if why is None:
-            return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.part)
+            return Send(sub_chunk.records, sub_chunk.attempts + 1, sub_chunk.request_no)
         return LookUp(sub_chunk.records, why, sub_chunk.again if why in REPEATED else 0)
 
     def replied(self, decision: Decision, takes: int = 1) -> None:
@@ -354,9 +354,7 @@ class ChunkState:
             return (), ()
         sub_chunks = [*self.left, *(without_look_up(sub_chunk, why) for sub_chunk, why in self._stack)]
         if self._stack:
-            refused = [part for part in self.settled if part.by_the_api]
-            self.settled = [part for part in self.settled if not part.by_the_api]
-            sub_chunks += [SubChunk(part.records, touched=True) for part in refused]
+            sub_chunks += self._taken_back(touched=True)
         self.left, self._stack = [], []
         untouched = [record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]
         doubtful = [record for sub_chunk in sub_chunks if sub_chunk.touched for record in sub_chunk.records]
@@ -441,8 +439,8 @@ class ChunkState:
 
     def _done(self, sub_chunk: SubChunk, records: Records, detail: Detail, takes: int) -> None:
         """Settle records whose request was accepted, or send the next of their requests."""
-        if sub_chunk.part + 1 < takes:
-            rest = sub_chunk._replace(records=records, part=sub_chunk.part + 1, attempts=0)
+        if sub_chunk.request_no + 1 < takes:
+            rest = sub_chunk._replace(records=records, request_no=sub_chunk.request_no + 1, attempts=0)
             self.push(rest._replace(maybe_applied=True, touched=True))
         else:
             self.settle("done", sub_chunk, records, detail=detail, reason=self.rules.reason_of(records))
@@ -455,8 +453,8 @@ class ChunkState:
             match verdict:
                 case Verdict.SETTLED:
                     self._done(part, part.records, detail, takes)
-                case Verdict.ALREADY if part.part + 1 < takes:
-                    self.push(part._replace(part=part.part + 1, attempts=0, touched=True))
+                case Verdict.ALREADY if part.request_no + 1 < takes:
+                    self.push(part._replace(request_no=part.request_no + 1, attempts=0, touched=True))
                 case Verdict.ALREADY:
                     self.settle_reached(part.without_effect(), part.records, detail)
                 case Verdict.REFUSED:
@@ -482,7 +480,11 @@ class ChunkState:
             if size(row) >= ALL_REFUSED_MIN and self.halt is None:
                 self.halt = all_refused(row, self.to_check)
         if self.halt is not None:
-            refused = [part for part in self.settled if part.by_the_api]
-            self.settled = [part for part in self.settled if not part.by_the_api]
             # Without look-ups they are released: a row in doubt that the user then excludes could never be settled.
-            self.left += [SubChunk(part.records, touched=self.can_look_up) for part in refused]
+            self.left += self._taken_back(touched=self.can_look_up)
+
+    def _taken_back(self, *, touched: bool) -> list[SubChunk]:
+        """Take the refusals of the API back. Returns their records."""
+        refused = [part for part in self.settled if part.by_the_api]
+        self.settled = [part for part in self.settled if not part.by_the_api]
+        return [SubChunk(part.records, touched=touched) for part in refused]

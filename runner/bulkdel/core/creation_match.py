@@ -38,7 +38,7 @@ class Created(NamedTuple):
     unused: bool = False
 
 
-def creation(account: Created, moment: Instant | None, now: Instant) -> Presence:
+def presence_of_created(account: Created, moment: Instant | None, now: Instant) -> Presence:
     """Judge an account that has keys of an account that is to be created: `presence` turned round.
 
     moment: of the intent; None when no request may have been applied. Before an intent is written, a look-up has shown

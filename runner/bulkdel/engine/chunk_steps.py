@@ -147,7 +147,7 @@ class ChunkInHand:
 
         async with client.action_requests.sending():
             self._sent_at = self._sent_at or context.clocks()
-            decision = await client.ask(requests[step.part], read, self._worker, self._redact, expired)
+            decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, expired)
         if decision is None:
             if self._id_may_be_reused():
                 self.state.give_up()

@@ -1,7 +1,7 @@
 """The strategy where accounts are created: records are looked up by their keys, and the answer shows the new account.
 
 A record has keys (e-mail, phone, ...), which no two accounts share. `core.creation_rules` say what follows from a
-response or a look-up. `core.creation_match.creation` judges the accounts that a look-up finds.
+response or a look-up. `core.creation_match.presence_of_created` judges the accounts that a look-up finds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from bulkdel.core.account_match import Instant, Presence
 from bulkdel.core.chunk_state import ChunkState, Evidence, Found, LookUp, LookUpReason, Send
-from bulkdel.core.creation_match import Created, Keys, creation
+from bulkdel.core.creation_match import Created, Keys, presence_of_created
 from bulkdel.core.creation_rules import CreationRules
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.log_entries import MADE
@@ -146,7 +146,7 @@ class CreationStrategy(Strategy):
         return Evidence(found, proven=proven, unproven=looked.unproven)
 
     def _judged(self, id_: str, account: Account, moment: Instant | None) -> Presence:
-        """Whether an account is the one that was created from this record. moment: see `creation`."""
+        """Whether an account is the one that was created from this record. moment: see `presence_of_created`."""
         seen = Created(
             account.created_at,
             keys=account.keys,
@@ -155,7 +155,7 @@ class CreationStrategy(Strategy):
             alike=account.alike,
             unused=id_ in self._unused,
         )
-        return creation(seen, moment, self._context.now())
+        return presence_of_created(seen, moment, self._context.now())
 
     def _note(self, id_: str, account: Account) -> None:
         """Note the facts of a created account for the log.

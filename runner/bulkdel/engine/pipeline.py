@@ -37,14 +37,15 @@ async def settle_export(
     passes = 0
     while passes < PASSES and not (drain.stop is not None or progress.complete or left() == 0):
         not_sent = tally.not_sent
-        batches, early = takewhile(lambda _: drain.stop is None, read(progress.begin)), doubts_wait_s(context) > 0
+        batches = takewhile(lambda _: drain.stop is None, read(progress.begin))
+        doubts_wait = doubts_wait_s(context) > 0
         chunks = chunks_of(batches, progress, context.chunk_size, context.protected, left(), in_common=in_common)
-        chunks = (chunk for chunk in chunks if not (early and chunk.doubt is not None))
+        chunks = (chunk for chunk in chunks if not (doubts_wait and chunk.doubt is not None))
         tally.unproven = tally.contradicted = 0
         await workers.run(chunks, partial(settle_chunk, context))  # each worker: one chunk after the other
         write_held(context)
         await workers.flush()
-        if early:  # the process before may still send its rows in doubt; meanwhile the fresh ones were sent
+        if doubts_wait:  # the process before may still send its rows in doubt; meanwhile the fresh ones were sent
             await wait_for_doubts(context)
         elif left() is None or tally.not_sent == not_sent:  # else other rows take the place of spared ones (--limit)
             passes += 1

@@ -135,11 +135,11 @@ class SessionContext:
 
 
 def write_settled(
-    context: SessionContext, settled: Sequence[Settled], seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    context: SessionContext, settled: Sequence[Settled], noted: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ) -> None:
     """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused).
 
-    seen: by id, further facts of the row for the entry, such as the id of the created account.
+    noted: by id, further facts of the row for the entry, such as the id of the created account.
     """
     tally, (at, ahead_s), counts = context.tally, context.now(), counts_of(settled)
     for kind, records, detail, reason, attempts in settled:
@@ -147,11 +147,12 @@ def write_settled(
         if kind in {"refused", "unknown"}:
             known = detail.to_json()
             exceptions = tuple(
-                {"position": record.position, "id": record.id, **known, **seen.get(record.id, {})} for record in records
+                {"position": record.position, "id": record.id, **known, **noted.get(record.id, {})}
+                for record in records
             )
-        elif seen:
+        elif noted:
             exceptions = tuple(
-                {"position": record.position, **seen[record.id]} for record in records if record.id in seen
+                {"position": record.position, **noted[record.id]} for record in records if record.id in noted
             )
         if kind == "absent" or (kind == "done" and context.job.target_state.absence_reaches):
             context.lookup.control.note_gone(records.ids)
