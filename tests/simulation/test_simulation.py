@@ -170,7 +170,7 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
         "[record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]",
         "[record for sub_chunk in sub_chunks for record in sub_chunk.records]",
     ),
-    case="memberships-1",
+    case="memberships-9",
 )
 @pytest.mark.parametrize("batch", batches(10))
 @pytest.mark.parametrize("world", [name for name in WORLDS if name != "deletion"])

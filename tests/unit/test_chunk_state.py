@@ -327,7 +327,7 @@ def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bo
         "    self._spare(state, sub_chunk, meant)\n"
         "elif meant:\n"
         "    state.push(sub_chunk._replace(records=Records.of(meant)))",
-        "if meant:\n    self._stack.append((sub_chunk._replace(records=Records.of(meant)), None))",
+        "if meant:\n    state.push(sub_chunk._replace(records=Records.of(meant)))",
     ),
 )
 @mutant(
