@@ -85,7 +85,8 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
     found = set[str]()
     if kept and (not deleted or alias):
         found.add("excluded")
-    if not deleted and row.id in drawn.lasting["poisonous"]:
+    poisonous = drawn.key(row.id) in set(map(drawn.key, drawn.lasting["poisonous"]))
+    if not deleted and poisonous:
         found.add("refused")  # perhaps before it was excluded
     if kept and not it.dead_when_kept[row.user]:
         # Sent before it was excluded, and gone since: nothing says by which run. Or there, perhaps another one.
@@ -97,11 +98,12 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
         found.add("deleted")
     if gone and (not deleted or alias):
         found.add("absent")
-    if (not deleted or alias) and (row.id in drawn.lasting["poisonous"] or unsuccessful(drawn)):
+    if (not deleted or alias) and (poisonous or unsuccessful(drawn)):
         found.add("refused")
     if alias and gone and drawn.maybe_late:
         found.add("refused")  # a request with the other spelling has deleted the user, and a look-up finds it still
-    if drawn.reusable and (row.user in again or (drawn.clocks_apart and (alias or not gone))):
+    there = not gone or account in it.others  # it may have been there when it was looked up
+    if drawn.reusable and (row.user in again or (drawn.clocks_apart and (alias or there))):
         found.add("unknown")
     return found
 

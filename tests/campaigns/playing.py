@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool, Sandbox, Switches
 from tests.campaigns.drawing import Drawn, End, Session, export_bytes
@@ -85,12 +86,12 @@ class Play:
         return {at for at in range(self.pool.users_ever) if not self.pool.is_alive(at)} - self.others
 
     def keep(self, ids: Sequence[str]) -> None:
-        """Exclude `ids` from now on."""
-        users = {form: user for user, each in enumerate(self.drawn.forms) for form in each}
+        """Exclude `ids` from now on, and users whose id a server may take for one of them: `50%251` means `50%1`."""
         name = f"keep{len(list(self.folder.glob('keep*')))}.txt"
         (self.folder / name).write_text("".join(json.dumps(id_) + "\n" for id_ in ids))
-        dead = self.ours()
-        for user in {users[id_] for id_ in ids} - self.kept:
+        dead, meant = self.ours(), set(map(decoded, ids))
+        users = {user for user, each in enumerate(self.drawn.forms) if not meant.isdisjoint(map(decoded, each))}
+        for user in users - self.kept:
             self.kept.add(user)
             self.dead_when_kept[user] = self.first.get(user) in dead
         self.words += ["--exclude", name]
@@ -194,6 +195,13 @@ class Play:
         """Raise with everything that helps to understand it."""
         told = "" if ran is None else f"\n--- the last command\n{ran.out}{ran.err}"
         raise AssertionError(f"{what}\n{self.drawn}\n" + "\n".join(self.told) + told)
+
+
+def decoded(text: str) -> str:
+    """What a text means that was percent-encoded any number of times."""
+    while (less := unquote(text)) != text:
+        text = less
+    return text
 
 
 def wait_until_quiet(served: Sandbox) -> None:

@@ -85,6 +85,7 @@ def all_deleted_once(it: Case, ran: Ran) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 def test_a_flood_of_connections_does_not_change_the_rate(folder: Path) -> None:
     """As many connections as two threads can make: some say nothing, some send garbage, some do not read."""
     path = log_of(folder / "export.jsonl").with_name("control.sock")
