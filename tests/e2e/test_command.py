@@ -48,7 +48,7 @@ IDS = user_ids(2_000)
 @mutant(
     "a refused confirmation prints the new number ready to paste",
     "_how_to_confirm",
-    swap("not other", "other or not other"),
+    swap("value not in {None, wanted.get(name)}", "value not in {None, value}"),
     case="wrong count",
 )
 @mutant(

@@ -605,7 +605,7 @@ def test_a_limit_that_is_none_is_confirmed_again(tmp_path: Path) -> None:
 @mutant(
     "a host is not protected that the config names with the usual port",
     "host_word",
-    swap("(name, port)", "(name, port and named_port)"),
+    swap("host_in(host)", "host_in(host)._replace(port=host_in(host).named_port)"),
 )
 @pytest.mark.parametrize(
     ("listed", "host", "word"),

@@ -73,7 +73,7 @@ def test_no_request_before_its_intent(tmp_path: Path) -> None:
     "ChunkInHand.send",
     swap(
         "decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, expired)",
-        "self.state.settle('done', self.state.due, step.records)\n"
+        'self.state.settle("done", self.state.due, step.records)\n'
         "write_settled(self._context, self.state.settled)\n"
         "self.state.settled.clear()\n"
         "decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, expired)",
