@@ -18,7 +18,7 @@ from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.halt_limits import number_or_share
 from bulkdel.core.held_outcomes import HeldOutcomes
 from bulkdel.core.id_type import IdSet
-from bulkdel.core.log_entries import Outcome, Session, Skipped, stamp
+from bulkdel.core.log_entries import Outcome, Skipped
 from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.outcome import COUNTED, KINDS
 from bulkdel.core.ranges import size_of
@@ -27,8 +27,9 @@ from bulkdel.core.summary import Ending, key_of
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.control import Changes, Controlled, SessionControl
 from bulkdel.engine.creation_context import Creations
-from bulkdel.engine.drain import Drain, Stop, begin_drain
+from bulkdel.engine.drain import Stop, begin_drain
 from bulkdel.engine.gate import Gate, OpenGate
+from bulkdel.engine.logged_session import LoggedSession
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.session_context import SessionContext, Tally
@@ -67,7 +68,7 @@ class SessionResult:
     log_sha256: str
 
 
-class RunSession(ABC):
+class RunSession(LoggedSession[RunState], ABC):
     """A session of a run: its start, a body that sends, its stop. `run` it once; `drain` may begin at any time.
 
     start: the facts of its start entry. key: for its MAC; None for none. on_event: called with each event.
@@ -86,14 +87,11 @@ class RunSession(ABC):
         chunk_events: bool = True,
         changes: Changes | None = None,
     ) -> None:
+        super().__init__(log, surroundings, key)
         self._plan = plan
-        self._log = log
         self._start = start
-        self._key = key
-        self._around = surroundings
         self._on_event = on_event
         self._chunk_events = chunk_events
-        self._drain = Drain()
         self._resumed = log.progress.sessions > 0
         self._changes = changes or Changes()
 
@@ -117,15 +115,6 @@ class RunSession(ABC):
         """When to stop (--not-after): epoch seconds, and words."""
         until = self._plan.until
         return None if until is None else (until.timestamp(), until_words(until))
-
-    def _note_start(self, stack: AsyncExitStack, facts: Mapping[str, Any]) -> None:
-        """Enqueue the start entry, and keep the log until the stack is closed."""
-        self._log.enqueue(Session("start", stamp(self._around.wall()), "", facts), key=self._key)
-        stack.callback(asyncio.create_task(self._log.keep()).cancel)
-
-    def _note_stop(self, facts: Mapping[str, Any]) -> None:
-        """Enqueue the stop entry."""
-        self._log.enqueue(Session("stop", stamp(self._around.wall()), "", facts), key=self._key)
 
     def _control_of(self, controlled: Controlled) -> SessionControl:
         """The control of what sends. From now on the session can be changed."""

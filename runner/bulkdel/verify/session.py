@@ -27,13 +27,14 @@ from bulkdel.checkpoint.writer import PLAIN, HowWritten, LogWriter
 from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.input_rows import Rows
-from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, Session, VerifyHeader, stamp
+from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, VerifyHeader, stamp
 from bulkdel.core.ranges import ranges_of
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
 from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
-from bulkdel.engine.drain import Drain, Stop
-from bulkdel.engine.session_entries import process_facts
+from bulkdel.engine.drain import Stop
+from bulkdel.engine.logged_session import LoggedSession
+from bulkdel.engine.session_entries import ending_of, process_facts
 from bulkdel.engine.snapshot import Snapshot
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Workers
@@ -188,7 +189,7 @@ class _Live(NamedTuple):
     lookup: AccountLookup
 
 
-class VerifySession:
+class VerifySession(LoggedSession[Findings]):
     """Looks up every row that the log calls gone and that has no finding yet. `run` it once; `drain` at any time."""
 
     def __init__(
@@ -202,14 +203,12 @@ class VerifySession:
         restored: Restored = NOT_RESTORED,
     ) -> None:
         """reopened: the run. log: where the findings become durable; `run` closes it. restored: since that run."""
+        super().__init__(log, surroundings)
         self._reopened = reopened
-        self._log = log
         self._target = target
         self._settings = settings
-        self._surroundings = surroundings
         # The meaning of a look-up that does not find an id, once a control was found.
         self._missing_means: Finding = "there" if reopened.job.target_state.created else "gone"
-        self._drain = Drain()
         self._live: _Live | None = None
         self._missing: list[list[int]] = []  # rows of each look-up that were not found, since the last control
         self._missing_rows = 0
@@ -223,7 +222,7 @@ class VerifySession:
 
         Raises Halted when the sign-in fails, NotAcceptable for another pool.
         """
-        settings, around, log = self._settings, self._surroundings, self._log
+        settings, around, log = self._settings, self._around, self._log
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(around.connect(self._target, settings, pool=None))
             auth = client.auth
@@ -233,9 +232,8 @@ class VerifySession:
                     f"{self._reopened.path}: is a run on pool {pinned}, but this key signs in to pool {auth.pool}. "
                     "No id was looked up. Use the key of that pool."
                 )
-            log.enqueue(Session("start", stamp(around.wall()), "", process_facts(around.pid)))
+            self._note_start(stack, process_facts(around.pid))
             await log.begun()
-            stack.callback(asyncio.create_task(log.keep()).cancel)
             workers = Workers(client, log, self._drain, around, concurrency=settings.in_flight, drain_s=DRAIN_S)
             look_ups = self._target.look_ups(self._reopened.id_type)
             live = self._live = _Live(workers, AccountLookup(client, look_ups, around.chance))
@@ -247,15 +245,11 @@ class VerifySession:
                 await self._settle_undated()
                 if not self._left.failed or self._drain.stop is not None:
                     break
-        stop, figures = self._drain.stop or Stop(""), {"requests": client.transport.requests, **client.figures}
-        log.enqueue(Session("stop", stamp(around.wall()), "", {"why": stop.why or "done", **figures}))
+        stop, figures = self._drain.stop, {"requests": client.transport.requests, **client.figures}
+        self._note_stop({"why": stop.why if stop is not None else "done", **figures})
         await log.aclose()
-        ending = Ending(
-            stop.why or str(log.failure or ""),
-            signal=stop.signal,
-            file_failed=log.failure is not None or isinstance(stop.error, FileFailed),
-            halted=stop.error is not None,
-        )
+        # Why rows are left, `Left` says.
+        ending = ending_of(stop, complete=False, limit_reached=False, log_failure=log.failure, left=lambda: "")
         return VerifyResult(ending, figures, self._left)
 
     def drain(self, signum: int) -> bool:
@@ -303,7 +297,7 @@ class VerifySession:
         self._failed_in_row = 0
         self._left.unproven += len(looked.unproven)
         self._left.misread = live.lookup.look_ups.misread
-        now = Instant(stamp(self._surroundings.wall()), live.workers.client.transport.ahead_s)
+        now = Instant(stamp(self._around.wall()), live.workers.client.transport.ahead_s)
         sampled = Sampled.from_json(self._reopened.log_index.progress.header.sample)
         reusable = self._reopened.id_type.reusable
         trusted = not future((account.created_at for account in looked.accounts.values()), now)
@@ -340,7 +334,7 @@ class VerifySession:
             return
         await self._control(live, worker)
         positions = sorted(chain.from_iterable(looked_up))
-        self._record(stamp(self._surroundings.wall()), self._missing_means, positions)
+        self._record(stamp(self._around.wall()), self._missing_means, positions)
         await self._log.flush()
         self._missing_rows -= len(positions)
 
@@ -351,7 +345,7 @@ class VerifySession:
             return
         made = await asyncio.to_thread(self._restored.made, {*chain.from_iterable(undated.values())})
         rows = sorted(position for position, ids in undated.items() if ids and made.issuperset(ids))
-        self._record(stamp(self._surroundings.wall()), "recreated", rows)
+        self._record(stamp(self._around.wall()), "recreated", rows)
         self._left.undated += len(undated) - len(rows)
 
     def _record(self, at: str, finding: Finding, positions: list[int]) -> None:
