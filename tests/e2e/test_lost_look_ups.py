@@ -93,6 +93,46 @@ def test_a_key_that_is_shown_nothing_any_more_proves_nothing(never: bool, look_f
         assert set(forum.effects.values()) == {1}
 
 
+@dataclass
+class Emptying(Forum):
+    """After `sees` look-ups, if it is set, every list is empty, and every member is answered 404."""
+
+    sees: int | None = None
+
+    def answer(self, asked: Asked) -> Answer:
+        if asked.method == "GET" and self.sees is not None:
+            if len(asked.path) > 3:
+                self.sees -= 1
+            if self.sees < 0:
+                return (404, {"message": "nothing there"}) if len(asked.path) > 3 else (200, {"members": []})
+        return super().answer(asked)
+
+
+@mutant(
+    "verify takes a control without an account for a proof",
+    "PositiveControl._known_pass",
+    swap("not known and not self._needs_account", "not known"),
+)
+@mutant(
+    "look-ups that have ceased to find accounts leave rows without a reason",
+    "VerifySession.run",
+    swap("live.lookup.control.lost", "False"),
+)
+def test_verify_counts_no_control_that_has_no_account(tmp_path: Path) -> None:
+    """All members are back. After the fifth look-up the key is shown none of them."""
+    ids = [f"m{n:03d}" for n in range(60)]
+    with served(Emptying(members={*ids, "kept"})) as forum:
+        it = Example(tmp_path, block("forum"), forum.url, {"FORUM_TOKEN": TOKEN})
+        assert it.run("run", *ids).code == 0
+        forum.members, forum.sees = {*ids, "kept"}, 5
+        ran = it.verify()
+        assert (ran.code, ran.summary["status"], ran.summary["gone"]) == (4, "halted", 0), ran
+        assert "the pool lists no account that could be looked up" in ran.err
+        forum.sees = None
+        ran = it.verify()
+        assert (ran.code, ran.summary["still_there"], ran.summary["gone"]) == (1, 60, 0), ran
+
+
 def test_without_a_control_what_is_called_unknown_is_unproven(tmp_path: Path) -> None:
     """The key may not list, and no account of the sample is left that could show what look-ups find."""
     there, missing = [f"m{n:03d}" for n in range(30)], [f"x{n:03d}" for n in range(25)]

@@ -44,6 +44,7 @@ class AccountLookup:
         shows: bool = False,
         known: Iterable[str] = (),
         creates: bool = False,
+        needs_account: bool = False,
         patient: bool = False,
     ) -> None:
         """known: ids of accounts that a look-up has found, in the order in which they are sent.
@@ -65,6 +66,7 @@ class AccountLookup:
             shows=shows,
             known=known,
             creates=creates,
+            needs_account=needs_account,
         )
         self._found_none = False  # whether the latest look-up of `find_proven` has found no account
         self._commas = CommaControl(self.control, self._find)

@@ -54,10 +54,12 @@ class PositiveControl:
         shows: bool = False,
         known: Iterable[str] = (),
         creates: bool = False,
+        needs_account: bool = False,
     ) -> None:
         """proven_before: whether look-ups found accounts in an earlier session of the run.
 
         creates: the run creates accounts, so a pool that is empty now is asked for a control again later.
+        needs_account: a control without an account to look up fails, because this process deletes none.
         """
         self._client = client
         self._look_ups = look_ups
@@ -68,6 +70,7 @@ class PositiveControl:
         self._shown_at = float("-inf")
         self._proven_before = proven_before
         self._creates = creates
+        self._needs_account = needs_account
         self.known = dict.fromkeys(known)
         self.had_account = False
         self._shown: list[str] = []  # at most one account, which the latest control has found
@@ -120,9 +123,9 @@ class PositiveControl:
         began earlier does not count, whenever its response arrives.
 
         The pool may be empty by now. So where no account is listed, and all accounts of the sample are gone by outcomes
-        of this run, the earlier proof stays. If this key was never allowed to list accounts, `uncontrolled` says that
-        there is no proof. If it has listed accounts before and may not any more, the check fails: the key has lost the
-        right to list, and perhaps the right to look up.
+        of this run, the earlier proof stays, unless an account is needed. If this key was never allowed to list
+        accounts, `uncontrolled` says that there is no proof. If it has listed accounts before and may not any more, the
+        check fails: the key has lost the right to list, and perhaps the right to look up.
         """
         await self.prove(worker)
         async with self._lock:
@@ -207,12 +210,12 @@ class PositiveControl:
         return False
 
     async def _known_pass(self, worker: WorkerStatus) -> bool:
-        """Whether a look-up finds one of the accounts that are known to be there; true where none is known."""
+        """Whether a look-up finds one of the known accounts. True where none is known, unless one is needed."""
         known = [*self.known][-CONTROLS_MAX:]
         for id_ in reversed(known):
             if (found := await self._is_found([id_], worker)) or found is None:
                 return bool(found)
-        return not known
+        return not known and not self._needs_account
 
     async def _is_found(self, ids: Sequence[str], worker: WorkerStatus) -> bool | None:
         """Whether a look-up finds one of the accounts; None without a response."""

@@ -1,9 +1,8 @@
-"""One session of a verification: the look-ups, and the positive controls between them. Nothing here can delete.
+"""One session of a verification: the look-ups, and what they find. Nothing here can delete.
 
-An id without an account counts as `gone` only between two controls, one before its look-up and one after it. Each
-control finds an existing account by the same kind of look-up. So a key that loses its permission half-way proves
-nothing after its last control. An account that is found needs no control, and is recorded at once: as `there`, or as
-`gone` when it is in the target state of the job.
+The session begins with a positive control. After that each look-up has its own control (`AccountLookup.find_proven`),
+so every finding is recorded at once. An id without an account is `gone`. An account that is found is `there`, or `gone`
+when it is in the target state of the job.
 """
 
 from __future__ import annotations
@@ -50,10 +49,6 @@ from bulkdel.settings import VerifySettings
 from bulkdel.store_path import in_store
 from bulkdel.verify.findings import findings_log, next_findings_path
 from bulkdel.verify.restored import NOT_RESTORED, Restored
-
-CONTROL_EVERY = 200
-"""Look-ups that found no account between two controls. So controls cost 1 % of the requests, and a kill loses the
-findings of 10,000 ids, or four seconds at the default rate."""
 
 FAILED_MAX = 20
 """Look-ups that may fail in a row before a control checks whether any can succeed."""
@@ -207,11 +202,9 @@ class VerifySession(LoggedSession[Findings]):
         self._reopened = reopened
         self._target = target
         self._settings = settings
-        # The meaning of a look-up that does not find an id, once a control was found.
+        # The meaning of a look-up that does not find an id.
         self._missing_means: Finding = "there" if reopened.job.target_state.created else "gone"
         self._live: _Live | None = None
-        self._missing: list[list[int]] = []  # rows of each look-up that were not found, since the last control
-        self._missing_rows = 0
         self._undated: dict[int, tuple[str, ...]] = {}  # rows whose account has no telling age: its own ids
         self._restored = restored
         self._failed_in_row = 0
@@ -236,13 +229,15 @@ class VerifySession(LoggedSession[Findings]):
             await log.begun()
             workers = Workers(client, log, self._drain, around, concurrency=settings.in_flight, drain_s=DRAIN_S)
             look_ups = self._target.look_ups(self._reopened.id_type)
-            live = self._live = _Live(workers, AccountLookup(client, look_ups, around.chance))
+            live = self._live = _Live(workers, AccountLookup(client, look_ups, around.chance, needs_account=True))
             await self._alone(live, self._control)
             for _ in range(PASSES):
                 self._left = Left()
                 await workers.run(self._chunks(), partial(self._look_up, live))
-                await self._alone(live, self._confirm)
                 await self._settle_undated()
+                await workers.flush()  # the next pass begins with the rows that have no finding
+                if live.lookup.control.lost:
+                    await self._alone(live, self._control)
                 if not self._left.failed or self._drain.stop is not None:
                     break
         stop, figures = self._drain.stop, {"requests": client.transport.requests, **client.figures}
@@ -262,9 +257,8 @@ class VerifySession(LoggedSession[Findings]):
         if self._live is None:
             return None
         counts = Counts.of(self._reopened.log_index.progress, self._log.progress, self._settings.sample)
-        gone = counts.gone + self._missing_rows
-        found = {"gone": gone, "there": counts.still_there, "failed": self._left.failed}
-        return self._live.workers.snapshot(gone + counts.still_there, counts.checked, found)
+        found = {"gone": counts.gone, "there": counts.still_there, "failed": self._left.failed}
+        return self._live.workers.snapshot(counts.gone + counts.still_there, counts.checked, found)
 
     def _chunks(self) -> Iterator[tuple[GoneRow, ...]]:
         """One pass over the rows: those that are gone by the log, sampled, and without a finding so far."""
@@ -283,10 +277,10 @@ class VerifySession(LoggedSession[Findings]):
         await live.workers.run(iter([step]), lambda step, worker: step(live, worker))
 
     async def _look_up(self, live: _Live, rows: tuple[GoneRow, ...], worker: WorkerStatus) -> None:
-        """Look up one chunk. Record the accounts that were found; keep the other rows until the next control."""
+        """Look up one chunk, and record what it shows of each row."""
         ids = [row.id for row in rows]
         looked = await live.lookup.find_all(ids, worker)
-        if looked is None:
+        if looked is None or (looked.empty and not live.lookup.control.proven):
             self._left.failed += len(rows)
             self._left.last_failure = live.lookup.failed
             self._failed_in_row += 1
@@ -302,12 +296,11 @@ class VerifySession(LoggedSession[Findings]):
         reusable = self._reopened.id_type.reusable
         trusted = not future((account.created_at for account in looked.accounts.values()), now)
         found: dict[Finding, list[int]] = {finding: [] for finding in FINDINGS}
-        missing: list[int] = []
         for row in rows:
             if row.id in looked.unproven:
                 continue
             if (account := looked.accounts.get(row.id)) is None:
-                missing.append(row.position)
+                found[self._missing_means].append(row.position)
                 continue
             reached = account.reached or self._reopened.job.target_state.created
             finding = judged(row, account.created_at, sampled, now, reusable=reusable, trusted=trusted, reached=reached)
@@ -321,22 +314,6 @@ class VerifySession(LoggedSession[Findings]):
             self._record(now.at, name, positions)
         if len(self._undated) >= UNDATED_MAX:
             await self._settle_undated()
-        if missing:
-            self._missing.append(missing)
-            self._missing_rows += len(missing)
-            if len(self._missing) >= CONTROL_EVERY:
-                await self._confirm(live, worker)
-
-    async def _confirm(self, live: _Live, worker: WorkerStatus) -> None:
-        """Send a control; then record as gone the rows that were not found before it. Other look-ups continue."""
-        looked_up, self._missing = self._missing, []
-        if not looked_up:
-            return
-        await self._control(live, worker)
-        positions = sorted(chain.from_iterable(looked_up))
-        self._record(stamp(self._around.wall()), self._missing_means, positions)
-        await self._log.flush()
-        self._missing_rows -= len(positions)
 
     async def _settle_undated(self) -> None:
         """Record each undated row as re-created whose account a restore has made. The others stay undated."""
@@ -355,9 +332,9 @@ class VerifySession(LoggedSession[Findings]):
 
     async def _control(self, live: _Live, worker: WorkerStatus) -> None:
         """Look up an account that another call lists. Raises Halted when it is not found."""
-        lookup, client = live.lookup, live.workers.client
+        lookup = live.lookup
         for _ in range(CONTROL_TRIES):  # a listed account may be deleted before it is looked up
-            if await lookup.control.prove_since(client.clock(), worker) and lookup.control.had_account:
+            if await lookup.control.prove_since(live.workers.client.clock(), worker):
                 return
         kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
         if not (lookup.control.listed or lookup.control.none_listed):
