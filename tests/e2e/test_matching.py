@@ -265,7 +265,7 @@ def names(folder: Path, ids: Sequence[str], users: Sequence[str], *more: object,
 
 @mutant(
     "an id with a comma that was not found is gone",
-    "unproven",
+    "perhaps_split",
     swap("asked", "asked[:0]"),
     case="--look-first-1",
 )

@@ -59,7 +59,7 @@ class OutOfOrder(Forum):
 
 @mutant(
     "one look-up of an id is proof when a control after it finds an account",
-    "_alone",
+    "_without_control",
     swap("(looked.empty | looked.unread) - looked.unproven", "frozenset()"),
 )
 @pytest.mark.parametrize("head", ["m", "M"], ids=["plain", "capital"])

@@ -811,7 +811,7 @@ async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginni
 
 @mutant(
     "an empty response is believed when a control after it finds an account",
-    "_alone",
+    "_without_control",
     swap("(looked.empty | looked.unread) - looked.unproven", "frozenset()"),
 )
 @mutant(

@@ -95,7 +95,7 @@ def marks_in_query(id_: str) -> frozenset[str]:
     return _capital(id_).union(map(_mark, _ODD_QUERY_PART.findall(id_)))
 
 
-def unproven(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
+def perhaps_split(asked: Sequence[str], found: Collection[str]) -> frozenset[str]:
     """The ids of one request with several ids that may exist although its response lacks them.
 
     Those are all ids with a comma, when the response holds none of them. When it holds one, this server does not split

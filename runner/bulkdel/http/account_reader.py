@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from bulkdel.core.absence import unproven
+from bulkdel.core.absence import perhaps_split
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.page_reader import Listed, PageReader
 from bulkdel.job import Account, ByKeys, LookUps
@@ -65,7 +65,7 @@ class AccountReader:
             # The server may split an id with a comma, and return a record that has only a part of it.
             splits = self._look_ups.may_split
             matched = {id_: account for id_, account in matched.items() if account.certain or not splits(id_)}
-            open_ids = unproven(list(filter(splits, group)), matched)
+            open_ids = perhaps_split(list(filter(splits, group)), matched)
             empty = frozenset(() if found.items else group)
             result = LookupResult(matched, open_ids, self._unread(group, matched), empty)
             if strays and len(group) > 1:

@@ -119,14 +119,14 @@ class AccountLookup:
         """
         beside = (beside or self._found_none) and self._accounts.fullest > 1
         looked, in_vain = await self._find_controlled(ids, worker, beside=beside), 0
-        while looked is not None and (alone := _alone(looked)):
+        while looked is not None and (unsure := _without_control(looked)):
             if looked.empty and not self.control.proven:
                 break
-            again = await self._find_controlled([id_ for id_ in ids if id_ in alone], worker, beside=True)
+            again = await self._find_controlled([id_ for id_ in ids if id_ in unsure], worker, beside=True)
             if again is None:
                 return None
-            looked = joined([looked.without(alone), again])
-            if len(_alone(again)) == len(alone):
+            looked = joined([looked.without(unsure), again])
+            if len(_without_control(again)) == len(unsure):
                 in_vain += 1
                 if not (again.empty and self.control.had_account and self._takes_several(again.empty)):
                     break
@@ -258,6 +258,6 @@ class AccountLookup:
         return result
 
 
-def _alone(looked: LookupResult) -> frozenset[str]:
+def _without_control(looked: LookupResult) -> frozenset[str]:
     """The ids of which a look-up says something, and no account in the same response proves that it is true."""
     return (looked.empty | looked.unread) - looked.unproven
