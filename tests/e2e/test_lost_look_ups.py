@@ -72,7 +72,7 @@ def test_a_key_that_loses_its_permission_proves_nothing_absent(lists: bool, word
 @mutant(
     "accounts of the sample are no control",
     "SendingSession._lookup",
-    swap("() if plan.arguments.job.target_state.created else plan.server.found", "()"),
+    swap("() if creates else server.found", "()"),
 )
 @pytest.mark.parametrize("look_first", [False, True])
 @pytest.mark.parametrize("never", [False, True])

@@ -30,6 +30,7 @@ from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.http.lookup import AccountLookup
+from bulkdel.http.positive_control import SeenBefore
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.place.opening import log_at
@@ -377,7 +378,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
         header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {}, input=NO_INPUT)
         checkpoint = Checkpoint.create(log_at(path), header)
         id_type = ID_TYPES["user_id"]
-        lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, proven=True)
+        lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, seen=SeenBefore(proven=True))
         drain = Drain()
         context = SessionContext(
             client=world.client,

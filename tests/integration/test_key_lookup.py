@@ -413,7 +413,7 @@ def test_an_export_of_one_record_with_half_of_a_surrogate_pair_is_read(tmp_path:
 @mutant(
     "a pool whose users may not be listed counts as empty",
     "PositiveControl._passes",
-    swap("listed == [] and listed is not refused.items", "listed == [] or listed is refused.items"),
+    swap("self.answered and not ids and not refused", "self.answered and not ids"),
 )
 def test_a_key_that_may_not_list_users_and_finds_none_creates_nothing(tmp_path: Path) -> None:
     with serve_in_thread(Pool.from_ids(["there"], "username"), Switches(blind=True)) as sandbox:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from string import ascii_letters
@@ -24,7 +23,7 @@ from bulkdel.http.client import Client, WorkerStatus, connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.own_accounts import owner_of
 from bulkdel.http.page_reader import PAGES_MAX
-from bulkdel.http.positive_control import CONTROL_TRIES, CONTROLS_MAX
+from bulkdel.http.positive_control import CONTROL_TRIES, CONTROLS_MAX, SeenBefore
 from bulkdel.job import Account, Paged
 from bulkdel.safety.exclude_look_up import look_up_excluded
 from bulkdel.settings import Settings
@@ -707,7 +706,7 @@ async def test_the_ids_of_the_keys_own_account_are_those_of_all_pages(last: Page
 @mutant(
     "any refusal says that the own user of the key is no account",
     "PageReader.items",
-    negate("unknown and absent is not None"),
+    negate("unknown and may_be_absent"),
     case="400-False-None",
 )
 @pytest.mark.parametrize(("status", "halts", "ids"), [(403, True, None), (404, False, []), (400, False, None)])
@@ -740,7 +739,7 @@ async def test_the_control_is_read_before_anything_is_sent(listed: Page, found: 
 @mutant(
     "a key that may not list any more keeps the proof of its look-ups",
     "PositiveControl.list_accounts",
-    swap("None if self.lists else refused", "refused"),
+    swap("not self.may_list", "True"),
     case="True",
 )
 @pytest.mark.parametrize("lists", [True, False])
@@ -753,8 +752,8 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
         assert await lookup.control.check(WorkerStatus())
         assert await lookup.find("a", WorkerStatus())
         lost.append(True)
-        assert await lookup.control.prove_since(math.inf, WorkerStatus()) is not lists
-        assert (lookup.control.lists, lookup.control.lost) == (lists, lists)
+        assert await lookup.control.prove_now(WorkerStatus()) is not lists
+        assert (lookup.control.may_list, lookup.control.lost) == (lists, lists)
 
 
 @mutant(
@@ -774,19 +773,18 @@ async def test_a_slow_look_up_from_before_shows_nothing_of_later_ones() -> None:
         on_the_way = asyncio.create_task(lookup.find("b", WorkerStatus()))
         await slow.asked.wait()
         blind.append(True)
-        since = lookup._client.clock()  # noqa: SLF001
-        assert not await lookup.control.prove_since(since, WorkerStatus())
+        assert not await lookup.control.prove_now(WorkerStatus())
         assert not await lookup.control.prove(WorkerStatus())
         assert lookup.control.lost
         slow.may_go.set()
         assert await on_the_way
-        assert not await lookup.control.prove_since(since, WorkerStatus())
+        assert not await lookup.control.prove_now(WorkerStatus())
         assert lookup.control.lost
 
 
 @mutant(
     "what waits for a control believes any look-up that was answered meanwhile",
-    "PositiveControl.prove_since",
+    "PositiveControl.prove_now",
     before("await self.prove(worker)", "if not self.proven:\n    return await self.prove(worker)"),
 )
 async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginning() -> None:
@@ -799,8 +797,7 @@ async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginni
         on_the_way = asyncio.create_task(lookup.find("b", WorkerStatus()))
         await slow.asked.wait()
         blind.append(True)
-        since = lookup._client.clock()  # noqa: SLF001
-        waiting = asyncio.create_task(lookup.control.prove_since(since, WorkerStatus()))
+        waiting = asyncio.create_task(lookup.control.prove_now(WorkerStatus()))
         await listing.asked.wait()
         slow.may_go.set()
         assert await on_the_way
@@ -817,7 +814,7 @@ async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginni
 @mutant(
     "a second empty response is believed when a control after it finds an account",
     "AccountLookup.find_proven",
-    swap("again.empty and self.control.had_account and self._takes_several(again.empty)", "False"),
+    swap("again.empty and self.control.has_account and self._takes_several(again.empty)", "False"),
     case="blind-sees-blind",
 )
 @pytest.mark.parametrize(
@@ -857,7 +854,7 @@ async def test_an_api_that_returns_one_account_at_a_time_shows_all() -> None:
     "look-ups for an exclude file that go blind on the way are believed",
     "AccountLookup._controlled",
     swap(
-        "await self.control.prove_since(self._client.clock(), worker)",
+        "await self.control.prove_now(worker)",
         "await self.control.prove(worker)",
     ),
 )
@@ -900,9 +897,9 @@ async def test_an_empty_list_and_a_list_that_is_refused(
         first,
         _,
     ):
-        lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, proven=True, known=known)  # noqa: SLF001
+        lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, seen=SeenBefore(proven=True, known=known))  # noqa: SLF001
         lookup.control.note_gone([*gone])
-        await lookup.control.prove_since(math.inf, WorkerStatus())
+        await lookup.control.prove_now(WorkerStatus())
         assert (lookup.control.proven, lookup.control.lost, lookup.control.uncontrolled) == expected
 
 
@@ -913,8 +910,8 @@ async def test_an_empty_list_and_a_list_that_is_refused(
 )
 async def test_a_known_account_whose_look_up_fails_is_no_control() -> None:
     async with in_pages(lambda _: Page(status=400), listed=lambda _: Page()) as (first, _):
-        lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, proven=True, known="a")  # noqa: SLF001
-        assert not await lookup.control.prove_since(math.inf, WorkerStatus())
+        lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, seen=SeenBefore(proven=True, known="a"))  # noqa: SLF001
+        assert not await lookup.control.prove_now(WorkerStatus())
 
 
 @contextlib.asynccontextmanager
@@ -949,7 +946,7 @@ async def test_a_control_holds_the_deletions_back() -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         assert await lookup.control.prove(WorkerStatus())
         async with all_deleted_again_and_again(client, sandbox, lambda number: f"{number:x}".zfill(24)):
-            assert await lookup.control.prove_since(math.inf, WorkerStatus())
+            assert await lookup.control.prove_now(WorkerStatus())
     assert sandbox.ledger.by_path[LIST_PATH] == 3, "at first, then one that found none, and one while none is deleted"
 
 

@@ -43,6 +43,7 @@ from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
+from bulkdel.http.positive_control import SeenBefore
 from bulkdel.job import FindsCreated
 from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
@@ -194,19 +195,16 @@ class SendingSession(RunSession):
         return backup
 
     def _lookup(self, client: Client) -> AccountLookup:
-        plan = self._plan
-        return AccountLookup(
-            client,
-            self._look_ups,
-            self._around.chance,
-            proven=plan.server.proven,
+        server, creates = self._plan.server, self._plan.arguments.job.target_state.created
+        seen = SeenBefore(
+            proven=server.proven,
             proven_before=bool((self._log.progress.header.sample or {}).get("found")),
-            fullest=plan.server.fullest,
-            lists=plan.server.lists,
-            shows=plan.server.shows,
-            known=() if plan.arguments.job.target_state.created else plan.server.found,
-            creates=plan.arguments.job.target_state.created,
+            fullest=server.fullest,
+            may_list=server.lists,
+            lists_some=server.shows,
+            known=() if creates else server.found,
         )
+        return AccountLookup(client, self._look_ups, self._around.chance, seen=seen, creates=creates)
 
     def _context(self, client: Client, lookup: AccountLookup, backup: Backup | None) -> SessionContext:
         plan, log, settings = self._plan, self._log, self._plan.arguments.settings

@@ -11,7 +11,7 @@ A job may have no look-ups. Then no request is sent, no id is found, and no id i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from bulkdel.http.account_reader import PAGE_MIN, AccountReader, LookupResult, joined
 from bulkdel.http.account_states import AccountStates
@@ -19,7 +19,7 @@ from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.hidden_records import hidden_records
 from bulkdel.http.misread_ids import CommaControl, MarkControl
 from bulkdel.http.page_reader import PageReader
-from bulkdel.http.positive_control import CONTROL_TRIES, PositiveControl
+from bulkdel.http.positive_control import CONTROL_TRIES, NOTHING_SEEN, PositiveControl, SeenBefore
 from bulkdel.job import Account, ByKeys, HasStates, LookUps
 
 IDS_AT_ONCE = 50  # ids that are looked up together where nothing is sent; `LookUps.calls` may cut them further
@@ -37,36 +37,18 @@ class AccountLookup:
         look_ups: LookUps,
         chance: Callable[[], float],
         *,
-        proven: bool = False,
-        proven_before: bool = False,
-        fullest: int = 0,
-        lists: bool = False,
-        shows: bool = False,
-        known: Iterable[str] = (),
+        seen: SeenBefore = NOTHING_SEEN,
         creates: bool = False,
         needs_account: bool = False,
         patient: bool = False,
     ) -> None:
-        """known: ids of accounts that a look-up has found, in the order in which they are sent.
-
-        patient: as of `PageReader`. fullest: as of `AccountReader`. The others: as of `PositiveControl`.
-        """
+        """patient: as of `PageReader`. The others: as of `PositiveControl`."""
         self._client = client
         self.look_ups = look_ups
         self.reader = PageReader(client, look_ups, chance, patient=patient)
-        self._accounts = AccountReader(client, look_ups, self.reader, fullest=fullest)
+        self._accounts = AccountReader(client, look_ups, self.reader, fullest=seen.fullest)
         self.control = PositiveControl(
-            client,
-            look_ups,
-            self.reader,
-            self._find,
-            proven=proven,
-            proven_before=proven_before,
-            lists=lists,
-            shows=shows,
-            known=known,
-            creates=creates,
-            needs_account=needs_account,
+            client, look_ups, self.reader, self._find, seen, creates=creates, needs_account=needs_account
         )
         self._found_none = False  # whether the latest look-up of `find_proven` has found no account
         self._commas = CommaControl(self.control, self._find)
@@ -128,7 +110,7 @@ class AccountLookup:
             looked = joined([looked.without(unsure), again])
             if len(_without_control(again)) == len(unsure):
                 in_vain += 1
-                if not (again.empty and self.control.had_account and self._takes_several(again.empty)):
+                if not (again.empty and self.control.has_account and self._takes_several(again.empty)):
                     break
                 if in_vain == CONTROL_TRIES:
                     return None
@@ -231,7 +213,7 @@ class AccountLookup:
 
     async def _controlled(self, looked: LookupResult, worker: WorkerStatus) -> LookupResult | None:
         """The result, after a control if a response was empty. None when look-ups have ceased to find accounts."""
-        proven = not looked.empty or await self.control.prove_since(self._client.clock(), worker)
+        proven = not looked.empty or await self.control.prove_now(worker)
         return None if not proven and (looked.accounts or self.control.lost) else looked
 
     def _parts(self, controls: Sequence[str], ids: Sequence[str]) -> list[Sequence[str]]:

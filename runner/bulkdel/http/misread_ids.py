@@ -14,7 +14,7 @@ from bulkdel.core.absence import CAPITAL, may_be_split
 from bulkdel.http.account_reader import LookupResult
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.hidden_records import MARK_CONTROLS_MAX
-from bulkdel.http.page_reader import Listed, spread
+from bulkdel.http.page_reader import spread
 from bulkdel.http.positive_control import CONTROL_TRIES, Find, PositiveControl
 from bulkdel.job import LookUps
 
@@ -60,7 +60,8 @@ class CommaControl:
         async with self._lock:
             if not self._listed and self._tries_left > 0:
                 listed = await self._control.list_accounts(worker)
-                self._listed = list(filter(may_be_split, listed or ()))[:COMMA_CONTROLS_MAX]
+                ids = [] if listed is None else listed.items
+                self._listed = list(filter(may_be_split, ids))[:COMMA_CONTROLS_MAX]
                 if not self._listed:
                     self._tries_left -= 1
             return self._listed
@@ -132,10 +133,11 @@ class MarkControl:
         counts as read, if the list was not empty before and no account is known to exist.
         """
         began = self._client.clock()
-        if (listed := await self._control.list_accounts(worker, refused=Listed([]))) is None:
+        if (answer := await self._control.list_accounts(worker)) is None:
             return None
+        listed = answer.items
         there = [*dict.fromkeys([*listed, *self._control.known])]
-        if not listed and self._control.shows and not self._control.known:
+        if not listed and self._control.lists_some and not self._control.known:
             self._read_at.update(dict.fromkeys(marks, began))
         marks_there = set[str]().union(*map(self._marks, there))
         self._small_at = began if listed and CAPITAL not in marks_there else float("-inf")

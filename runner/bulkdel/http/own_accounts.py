@@ -8,7 +8,6 @@ from bulkdel.core.decision import Decision, NextStep, Response
 from bulkdel.core.guards import untold
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
-from bulkdel.http.page_reader import Listed
 
 STRANGE_ADMINISTRATORS = "a look-up finds none of the administrators that the API lists"
 
@@ -28,7 +27,7 @@ async def owner_of(lookup: AccountLookup, user: str, worker: WorkerStatus) -> li
         decision = look_ups.read_owner(response)
         return decision._replace(next_step=NextStep.HALT) if decision.next_step is NextStep.FORBIDDEN else decision
 
-    found = await lookup.reader.items(look_ups.owner(user), read, worker, [user], absent=Listed([]))
+    found = await lookup.reader.items(look_ups.owner(user), read, worker, [user], may_be_absent=True)
     return None if found is None else _told(lookup, found.items)
 
 

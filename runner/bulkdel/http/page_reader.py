@@ -32,10 +32,11 @@ class _Page(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The items of a list, and the number of pages that they came in."""
+    """The items of a list, and the number of pages that they came in. refused: the API refuses to list any."""
 
     items: list[Any]
     pages: int = 1
+    refused: bool = False
 
 
 def spread(ids: Sequence[str], most: int) -> Sequence[str]:
@@ -104,15 +105,17 @@ class PageReader(RetryingClient):
         worker: WorkerStatus,
         ids: Sequence[str] = (),
         *,
-        refused: Listed | None = None,
-        absent: Listed | None = None,
+        may_refuse: bool = False,
+        may_be_absent: bool = False,
         some: bool = False,
     ) -> Listed | None:
         """Ask for a list and all its pages. some: only until a page has an item in it.
 
-        Returns `absent`, if it is given, when the API says that what is asked for does not exist, and `refused` when it
-        refuses the first page otherwise; None when there is no response to one of the pages. Raises Halted when the
+        Returns None when there is no response to one of the pages, or when the API refuses one. Raises Halted when the
         pages do not end.
+
+        may_be_absent: an empty list when the API says of the first page that what is asked for does not exist.
+        may_refuse: `refused` when the API refuses the first page otherwise.
         """
         asked: list[Request] = []
         items: list[Any] = []
@@ -128,8 +131,8 @@ class PageReader(RetryingClient):
                 return None
             if decision.next_step is not NextStep.SETTLED:
                 unknown = decision.next_step is NextStep.LOOK_UP and not decision.maybe_applied
-                said = absent if unknown and absent is not None else refused
-                return said if len(asked) == 1 else None
+                absent = unknown and may_be_absent
+                return Listed([], refused=not absent) if len(asked) == 1 and (absent or may_refuse) else None
             if page.items and page.items == decision.data.items:
                 raise Halted(REPEATED)
             page = decision.data

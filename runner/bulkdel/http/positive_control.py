@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
@@ -25,6 +26,27 @@ Find = Callable[[Sequence[str], WorkerStatus], Awaitable[LookupResult | None]]
 """Looks ids up, and notes what was found (`PositiveControl.note_found`)."""
 
 
+class SeenBefore(NamedTuple):
+    """What earlier look-ups of a run have shown.
+
+    proven: whether one has found an account since the command was started.
+    proven_before: whether one did in an earlier session of the run.
+    fullest: the most accounts that one look-up held, in all its pages.
+    may_list, lists_some: as of `PositiveControl`.
+    known: ids of accounts that a look-up has found, in the order in which they are sent.
+    """
+
+    proven: bool = False
+    proven_before: bool = False
+    fullest: int = 0
+    may_list: bool = False
+    lists_some: bool = False
+    known: Collection[str] = ()
+
+
+NOTHING_SEEN = SeenBefore()
+
+
 class PositiveControl:
     """Whether an empty response counts. Every method that asks may raise Halted, as `Client.ask` does.
 
@@ -32,10 +54,9 @@ class PositiveControl:
     lost: whether look-ups found accounts before, in this run, and a control found none. True until a look-up finds one.
     listed: how many accounts the latest control had to look up.
     none_listed: whether the latest control was told that there are no accounts at all.
-    had_account: whether the latest control had an account to look up.
     answered: whether the latest control has got its responses; false while there was none.
-    lists: whether the API has listed accounts for this key since the command was started. shows: whether it has
-        listed one.
+    may_list: whether the API has answered this key with a list since the command was started. lists_some: whether an
+        account was in it.
     uncontrolled: whether the latest control had no account to look up: the key may not list, and none is known.
     known: ids of accounts that a look-up has found and that this run has not deleted, in the order in which they are
         sent.
@@ -47,16 +68,12 @@ class PositiveControl:
         look_ups: LookUps,
         reader: PageReader,
         find: Find,
+        seen: SeenBefore,
         *,
-        proven: bool = False,
-        proven_before: bool = False,
-        lists: bool = False,
-        shows: bool = False,
-        known: Iterable[str] = (),
-        creates: bool = False,
-        needs_account: bool = False,
+        creates: bool,
+        needs_account: bool,
     ) -> None:
-        """proven_before: whether look-ups found accounts in an earlier session of the run.
+        """Take the parts, and what was seen before.
 
         creates: the run creates accounts, so a pool that is empty now is asked for a control again later.
         needs_account: a control without an account to look up fails, because this process deletes none.
@@ -67,19 +84,18 @@ class PositiveControl:
         self._find = find
         self._lock = asyncio.Lock()
         self._tries_left = CONTROL_TRIES if look_ups.possible else 0
-        self._shown_at = float("-inf")
-        self._proven_before = proven_before
+        self._proven_at = float("-inf")  # when the latest look-up began that has found an account, or a control passed
+        self._proven_before = seen.proven_before
         self._creates = creates
         self._needs_account = needs_account
-        self.known = dict.fromkeys(known)
-        self.had_account = False
-        self._shown: list[str] = []  # at most one account, which the latest control has found
-        self.proven = proven
+        self.known = dict.fromkeys(seen.known)
+        self._beside: list[str] = []  # at most one account, which the latest control has found
+        self.proven = seen.proven
         self.lost = False
         self.listed = 0
         self.none_listed = self.answered = False
-        self.lists = lists
-        self.shows = shows
+        self.may_list = seen.may_list
+        self.lists_some = seen.lists_some
         self.uncontrolled = False
 
     def note_known(self, ids: Iterable[str]) -> None:
@@ -90,15 +106,20 @@ class PositiveControl:
         """Note that these accounts are gone, by an outcome of this run: they cannot serve as controls any more."""
         for id_ in self.known.keys() & ids if self.known else ():
             del self.known[id_]
-        self._shown = [id_ for id_ in self._shown if id_ not in ids]
+        self._beside = [id_ for id_ in self._beside if id_ not in ids]
+
+    @property
+    def has_account(self) -> bool:
+        """Whether a control has an account to look up: the latest one had listed ones, or one is known."""
+        return bool(self.listed or self.known)
 
     def beside(self, ids: Collection[str]) -> list[str]:
         """The account that the latest control has found, to be looked up in one request with `ids`; empty for none."""
-        return [id_ for id_ in self._shown if id_ not in ids]
+        return [id_ for id_ in self._beside if id_ not in ids]
 
     def note_found(self, began: float) -> None:
         """Note that a look-up has found an account. began: when it was sent, by the clock of the client."""
-        self.proven, self.lost, self._shown_at = True, False, max(self._shown_at, began)
+        self.proven, self.lost, self._proven_at = True, False, max(self._proven_at, began)
         self.uncontrolled = False
 
     async def prove(self, worker: WorkerStatus) -> bool:
@@ -115,8 +136,8 @@ class PositiveControl:
                 self.lost = self.lost or (not passes and self._proven_before)
         return self.proven
 
-    async def prove_since(self, since: float, worker: WorkerStatus) -> bool:
-        """Check that an empty response at `since` could have held an account.
+    async def prove_now(self, worker: WorkerStatus) -> bool:
+        """Check that an empty response that has just come could have held an account.
 
         Look-ups that found accounts before may find none any more (a permission taken away, a broken index). So a
         look-up that began later has to find an account: any look-up, or one control for all that wait for it. One that
@@ -127,12 +148,13 @@ class PositiveControl:
         accounts, `uncontrolled` says that there is no proof. If it has listed accounts before and may not any more, the
         check fails: the key has lost the right to list, and perhaps the right to look up.
         """
+        since = self._client.clock()
         await self.prove(worker)
         async with self._lock:
-            if self.proven and (self._shown_at < since or not self._shown):
+            if self.proven and (self._proven_at < since or not self._beside):
                 began = self._client.clock()
                 if await self._passes(worker) or await self._passes_while_paused(worker):
-                    self._shown_at = max(self._shown_at, began)  # also when no account is left to be found
+                    self._proven_at = max(self._proven_at, began)  # also when no account is left to be found
                 else:
                     self.proven, self.lost = False, True
         return self.proven
@@ -145,21 +167,19 @@ class PositiveControl:
         """
         if not self._look_ups.possible:
             return True
-        if await self.list_accounts(worker, refused=Listed([])) is None:
+        if await self.list_accounts(worker) is None:
             return False
         await self.prove(worker)
         return True
 
-    async def list_accounts(self, worker: WorkerStatus, *, refused: Listed | None = None) -> list[str] | None:
-        """The ids of some existing accounts; those of `refused` when the API has always refused to list any."""
+    async def list_accounts(self, worker: WorkerStatus) -> Listed | None:
+        """The ids of some existing accounts; `refused` when the API has always refused to list any."""
         request, read = self._look_ups.control(), self._look_ups.read_control
-        allowed = None if self.lists else refused
-        listed = await self._reader.items(request, read, worker, refused=allowed, some=True)
-        if listed is None:
-            return None
-        self.lists = self.lists or listed is not allowed
-        self.shows = self.shows or bool(listed.items)
-        return listed.items
+        listed = await self._reader.items(request, read, worker, may_refuse=not self.may_list, some=True)
+        if listed is not None:
+            self.may_list = self.may_list or not listed.refused
+            self.lists_some = self.lists_some or bool(listed.items)
+        return listed
 
     async def _passes_in_time(self, worker: WorkerStatus) -> bool:
         """As `_passes`, but repeated if the pool was empty before: its accounts are new, look-ups may lag."""
@@ -190,20 +210,18 @@ class PositiveControl:
         may not list, the accounts that the sample found are looked up, the last ones first; true when none of them is
         left.
         """
-        refused = Listed([])
         self.answered = False  # also when it is cut off
-        listed = await self.list_accounts(worker, refused=refused)
+        listed = await self.list_accounts(worker)
         self.answered = listed is not None
-        self.listed = len(listed or ())
-        self.had_account = bool(listed or self.known)
-        self._shown = self._shown if self.had_account else []
-        self.none_listed = listed == [] and listed is not refused.items
-        if not listed:
-            self.uncontrolled = listed is refused.items and not self.known
-            return listed is not None and await self._known_pass(worker)
-        self.uncontrolled = False
+        ids, refused = ([], False) if listed is None else (listed.items, listed.refused)
+        self.listed = len(ids)
+        self._beside = self._beside if self.has_account else []
+        self.none_listed = self.answered and not ids and not refused
+        self.uncontrolled = refused and not self.known
+        if not ids:
+            return self.answered and await self._known_pass(worker)
         # Ids without a comma come first.
-        certain = [id_ for id_ in listed if not may_be_split(id_)] or listed
+        certain = [id_ for id_ in ids if not may_be_split(id_)] or ids
         for group, _ in self._look_ups.calls(spread(certain, CONTROLS_MAX)):
             if (found := await self._is_found(group, worker)) or found is None:
                 return bool(found)
@@ -224,5 +242,5 @@ class PositiveControl:
             self.answered = False
             return None
         if result.accounts:
-            self._shown = [id_ for id_, account in result.accounts.items() if account.certain][:1]
+            self._beside = [id_ for id_, account in result.accounts.items() if account.certain][:1]
         return bool(result.accounts)

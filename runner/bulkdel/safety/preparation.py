@@ -245,8 +245,8 @@ async def with_sample_check(
             administrator,
             found_before=lookup.control.proven,
             owner_unknown=bool(auth.users) and not owner,
-            lists=lookup.control.lists,
-            shows=lookup.control.shows,
+            lists=lookup.control.may_list,
+            shows=lookup.control.lists_some,
             blind=0 if lookup.control.proven else lookup.control.listed,
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
