@@ -26,7 +26,8 @@ from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.run_state import RunState
 from bulkdel.export import Export, ReadOptions, open_export, preflight
-from bulkdel.http.client import WorkerStatus, connect
+from bulkdel.http.client import WorkerStatus
+from bulkdel.http.connecting import connect
 from bulkdel.input.run_input import NewInput
 from bulkdel.job import TargetOptions, load_job
 from bulkdel.place.opening import log_at

@@ -16,7 +16,8 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Response, Verdic
 from bulkdel.core.id_type import IdType
 from bulkdel.core.record import Records
 from bulkdel.errors import Halted
-from bulkdel.http.client import WorkerStatus, connect
+from bulkdel.http.client import WorkerStatus
+from bulkdel.http.connecting import connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Account, HasStates, Target, TargetOptions, load_job
 from bulkdel.parameters import parameters_of

@@ -13,7 +13,8 @@ import pytest
 
 from bulkdel.core.record import Record, Records
 from bulkdel.core.retry import ATTEMPTS_MAX
-from bulkdel.http.client import WorkerStatus, connect
+from bulkdel.http.client import WorkerStatus
+from bulkdel.http.connecting import connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.access_key import GENAUTH, Credentials

@@ -19,7 +19,8 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.errors import Halted
 from bulkdel.http.account_reader import LookupResult
-from bulkdel.http.client import Client, WorkerStatus, connect
+from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.http.connecting import connect
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.own_accounts import owner_of
 from bulkdel.http.page_reader import PAGES_MAX

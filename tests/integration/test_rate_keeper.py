@@ -22,7 +22,7 @@ import pytest
 from bulkdel.core.decision import NoResponse, Request
 from bulkdel.core.rate_shares import CLOCKS_APART, LASTS_S
 from bulkdel.fleet.rate_keeper import RateKeeper, keeping_rate, remove_folders_of_killed
-from bulkdel.http.client import connect
+from bulkdel.http.connecting import connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import KeeperAddress, SharedRate, sharing
 from bulkdel.job import TargetOptions

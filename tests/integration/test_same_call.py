@@ -16,7 +16,8 @@ import pytest
 from genauth import ManagementClient
 
 from bulkdel.core.record import Records
-from bulkdel.http.client import WorkerStatus, connect
+from bulkdel.http.client import WorkerStatus
+from bulkdel.http.connecting import connect
 from bulkdel.job import TargetOptions
 from bulkdel.settings import Settings
 from bulkdel_jobs.delete_users import DeleteUsers

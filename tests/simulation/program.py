@@ -19,7 +19,8 @@ from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.export.reopen import Reopened
-from bulkdel.http.client import Client, connect
+from bulkdel.http.client import Client
+from bulkdel.http.connecting import connect
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.http.transport import Transport

@@ -28,7 +28,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
-from bulkdel.http.client import connect_in
+from bulkdel.http.connecting import connect_in
 from bulkdel.options import CONFIRMING
 from bulkdel.output import columns, result, result_line
 from bulkdel.place.opening import log_place

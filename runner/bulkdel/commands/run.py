@@ -33,7 +33,7 @@ from bulkdel.fleet.placing import SHARD, Engine
 from bulkdel.fleet.shard import shard_file, work
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines
-from bulkdel.http.client import connect_in
+from bulkdel.http.connecting import connect_in
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
 from bulkdel.live.page.run_on_page import RUN, FollowUp, on_page

@@ -35,7 +35,7 @@ from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
-from bulkdel.http.client import connect_in
+from bulkdel.http.connecting import connect_in
 from bulkdel.job import SANDBOX, Target, TargetOptions
 from bulkdel.log_words import back_words
 from bulkdel.output import result, say, say_values, stderr_log

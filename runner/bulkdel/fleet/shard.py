@@ -44,7 +44,7 @@ from bulkdel.fleet.channel import (
     message_of,
 )
 from bulkdel.fleet.placing import LINE_MAX, object_in
-from bulkdel.http.client import connect_in
+from bulkdel.http.connecting import connect_in
 from bulkdel.input.run_input import open_input
 from bulkdel.job import Target
 from bulkdel.parameters import pinned

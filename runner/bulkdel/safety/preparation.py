@@ -23,7 +23,8 @@ from bulkdel.core.run_state import RunState
 from bulkdel.errors import Halted
 from bulkdel.export import ReadOptions
 from bulkdel.export.refusal import ExportRefused
-from bulkdel.http.client import Client, Connect, WorkerStatus, connect
+from bulkdel.http.client import Client, WorkerStatus
+from bulkdel.http.connecting import Connect, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.http.own_accounts import administrator_of, owner_of
