@@ -11,7 +11,8 @@ import asyncio
 import enum
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +24,6 @@ from bulkdel.core.redaction import decision_on
 from bulkdel.core.retry import backoff_s
 from bulkdel.errors import Halted
 from bulkdel.format import span
-from bulkdel.http.action_requests import ActionRequests
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import Transport
 from bulkdel.job import Auth
@@ -87,6 +87,43 @@ class WorkerStatus:
 
     number: int = 0
     state: WorkerState = WorkerState.IDLE
+
+
+class ActionRequests:
+    """The requests of the job's action that are under way in this process. For one event loop.
+
+    A control lists accounts and looks them up. A run often deletes in the order in which the API lists, so by the time
+    of the look-up it may have deleted all that were listed. So a control can pause these requests.
+
+    Many of them may be under way at once, or one pause. A pause waits for those that are under way, and new ones wait
+    for the end of the pause.
+    """
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._turn = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Send one request in this context, from before it is admitted until its response."""
+        async with self._turn:
+            self._under_way += 1
+            self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """No request of the action is under way in this context. Other processes of the run go on."""
+        async with self._turn:
+            await self._idle.wait()
+            yield
 
 
 def throttled_words(left_s: float) -> str:
