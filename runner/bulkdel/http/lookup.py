@@ -16,8 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from bulkdel.http.account_reader import PAGE_MIN, AccountReader, LookupResult, joined
 from bulkdel.http.account_states import AccountStates
 from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.http.hidden_records import hidden_records
-from bulkdel.http.misread_ids import CommaControl, MarkControl
+from bulkdel.http.misread_ids import CommaControl, MarkControl, hidden_records
 from bulkdel.http.page_reader import PageReader
 from bulkdel.http.positive_control import CONTROL_TRIES, NOTHING_SEEN, PositiveControl, SeenBefore
 from bulkdel.job import Account, ByKeys, HasStates, LookUps

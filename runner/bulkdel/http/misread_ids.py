@@ -2,6 +2,9 @@
 
 For an id with a comma, "gone" counts only if the same response holds another account whose id has a comma. For an id
 with other marks, it counts only once look-ups have found accounts whose ids have the same marks.
+
+So it is for the keys of a record (`hidden_records`). The absence of a key is proven when every server reads the key
+alike, or when a look-up finds another account that has a key with the same characters.
 """
 
 from __future__ import annotations
@@ -13,12 +16,12 @@ from collections.abc import Collection, Iterable, Sequence
 from bulkdel.core.absence import CAPITAL, may_be_split
 from bulkdel.http.account_reader import LookupResult
 from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.http.hidden_records import MARK_CONTROLS_MAX
-from bulkdel.http.page_reader import spread
+from bulkdel.http.page_reader import PageReader, spread
 from bulkdel.http.positive_control import CONTROL_TRIES, Find, PositiveControl
-from bulkdel.job import LookUps
+from bulkdel.job import ByKeys, LookUps
 
 COMMA_CONTROLS_MAX = 3  # accounts whose id has a comma, in one request as its control; one that is found suffices
+MARK_CONTROLS_MAX = 3  # accounts whose id or key has one character that may be misread; one that is found suffices
 
 
 class CommaControl:
@@ -162,3 +165,56 @@ class MarkControl:
 
     def _is_read(self, mark: str, since: float) -> bool:
         return self._read_at.get(mark, float("-inf")) >= since or (mark == CAPITAL and self._small_at >= since)
+
+
+async def hidden_records(
+    reader: PageReader,
+    look_ups: ByKeys,
+    found: Collection[str],
+    missing: Sequence[str],
+    worker: WorkerStatus,
+) -> frozenset[str] | None:
+    """The records of `missing` that the look-up by their keys may have missed; None when a request failed.
+
+    look_ups: of the records. found: the records whose accounts have one of their keys.
+    """
+    kinds = list(look_ups.by_kind([*found, *missing]))
+    hidden = set(missing)
+    for own, keys in kinds:
+        hidden -= {id_ for id_, key in keys.items() if not (own.may_split(key) or own.marks(key))}
+    asked_by = Counter(id_ for _, keys in kinds for id_ in keys)
+    for own, keys in kinds:
+        asked = {id_: key for id_, key in keys.items() if id_ in hidden and not own.may_split(key)}
+        read = set[str]().union(*(own.marks(keys[id_]) for id_ in found if id_ in keys and asked_by[id_] == 1))
+        marks = set[str]().union(*map(own.marks, asked.values())) - read
+        more = await _read_marks(reader, own, marks, asked.values(), worker) if marks else set[str]()
+        if more is None:
+            return None
+        hidden -= {id_ for id_, key in asked.items() if own.marks(key) <= read | more}
+    return frozenset(hidden)
+
+
+async def _read_marks(
+    reader: PageReader, look_ups: LookUps, marks: Collection[str], missing: Collection[str], worker: WorkerStatus
+) -> set[str] | None:
+    """The marks with which a listed account is found by its key; None when a request failed.
+
+    look_ups: of one kind of keys. missing: keys that were not found.
+    """
+    listed = await reader.items(look_ups.control(), look_ups.read_control, worker, some=True)
+    if listed is None:
+        return None
+    read = set[str]()
+    for mark in sorted(marks):
+        controls = [key for key in listed.items if mark in look_ups.marks(key) and key not in missing]
+        if mark == CAPITAL and not any(mark in look_ups.marks(key) for key in listed.items):
+            read.add(mark)
+        for key in spread(controls, MARK_CONTROLS_MAX) if mark not in read else ():
+            found = await reader.items(look_ups.calls([key])[0][1], look_ups.read, worker, [key])
+            if found is None:
+                return None
+            account = look_ups.match([key], found.items)[0].get(key)
+            if account is not None and account.certain:
+                read |= look_ups.marks(key)
+                break
+    return read
