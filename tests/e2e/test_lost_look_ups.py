@@ -12,7 +12,7 @@ from tests.harness import bulkdel
 from tests.httppage import Example, block
 from tests.mutants import mutant
 from tests.restserver import Answer, Asked, served
-from tests.syntax import swap
+from tests.syntax import negate, swap
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Emptying(Forum):
 @mutant(
     "look-ups that have ceased to find accounts leave rows without a reason",
     "VerifySession.run",
-    swap("live.lookup.control.lost", "False"),
+    negate("live.lookup.control.lost"),
 )
 def test_verify_counts_no_control_that_has_no_account(tmp_path: Path) -> None:
     """All members are back. After the fifth look-up the key is shown none of them."""
