@@ -41,7 +41,7 @@ test: $(STAMP)
 	$(BIN)/python -m tests.skipped .reports/traced-unit.xml .reports/traced-others.xml .reports/untraced.xml .reports/timed.xml
 
 # Every file with a test that is marked as `alone`: to look for them in all files would take as long as they do.
-TIMED := $(addprefix tests/,$(addsuffix .py,e2e/test_waiting e2e/test_command e2e/test_page e2e/test_shards integration/test_rate_limiter))
+TIMED := $(addprefix tests/,$(addsuffix .py,e2e/test_waiting e2e/test_command e2e/test_control_faults e2e/test_page e2e/test_shards integration/test_rate_limiter))
 
 timed: $(STAMP)
 	$(PYTEST) -n 2 --dist loadfile -m 'alone and not soak' $(TIMED) $(REPORT)/timed.xml
