@@ -21,7 +21,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.on_ray import on_node
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, parcel_of
-from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Plain
+from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Engine, Environment, Exited, Said, Work
 from bulkdel.fleet.rate_keeper import keeping_rate
@@ -56,13 +56,13 @@ class Twice:
         assert first == second
         return first
 
-    async def poll(self, after: int) -> Sequence[Plain]:
+    async def poll(self, after: int) -> Sequence[Item]:
         if self.silent:
             raise Lost("no answer")
         _, second = await asyncio.gather(self.actor.poll(after), self.actor.poll(after))
         return second
 
-    async def tell(self, items: Sequence[Plain]) -> None:
+    async def tell(self, items: Sequence[Item]) -> None:
         if self.silent:
             raise Lost("no answer")
         await self.actor.tell(items)
@@ -218,7 +218,7 @@ class Lossy:
     told: what has arrived. asked: how often it was told something.
     """
 
-    def __init__(self, losses: Sequence[bool] = (), says: Sequence[Plain] = ()) -> None:
+    def __init__(self, losses: Sequence[bool] = (), says: Sequence[Item] = ()) -> None:
         self.told = list[Item]()
         self.asked = 0
         self._losses = [*losses]
@@ -229,13 +229,13 @@ class Lossy:
     async def start(self, parcel: Parcel) -> str:
         return ""
 
-    async def poll(self, after: int) -> Sequence[Plain]:
+    async def poll(self, after: int) -> Sequence[Item]:
         if after < len(self._says):
             return self._says
         await self._killed.wait()
         raise Lost("the actor was killed")
 
-    async def tell(self, items: Sequence[Plain]) -> None:
+    async def tell(self, items: Sequence[Item]) -> None:
         self.asked += 1
         arrived = self._losses.pop(0) if self._losses else None
         if arrived is not False:
@@ -252,7 +252,7 @@ class Lossy:
             if len(self.told) >= count:
                 break
             await asyncio.sleep(0.02)
-        return [(item.kind, item.key, item.line) for item in self.told]
+        return [(kind, key, line) for _, kind, key, line in self.told]
 
 
 async def placed_on(calls: Lossy) -> OnNode:
@@ -321,12 +321,13 @@ async def test_a_node_whose_process_was_killed_here_is_not_lost(
 
 @mutant(
     "a process on a node waits for a keeper that could not be reached",
-    "OnNode._to_keeper",
-    drop("self._add(Kind.RATE_END, key=item.key)"),
+    "OnNode._connect",
+    swap("self._outgoing.add(Kind.RATE_END, key=key)", "pass"),
 )
 async def test_a_connection_to_a_keeper_that_is_gone_ends() -> None:
     """The process connects again by itself."""
-    calls = Lossy(says=[(1, str(Kind.RATE), 7, b"{}\n"), (2, str(Kind.EXITED), 0, b"")])
+    said_before = [(str(Kind.RATE_BEGIN), 7, b""), (str(Kind.RATE), 7, b"{}\n"), (str(Kind.EXITED), 0, b"")]
+    calls = Lossy(says=[(number, *item) for number, item in enumerate(said_before, 1)])
     process = await placed_on(calls)
     assert [each async for each in said(process)] == [Exited(0)]
     assert await calls.heard(1) == [(str(Kind.RATE_END), 7, b"")]
@@ -559,6 +560,29 @@ async def test_a_drain_does_not_wait_for_a_shard_that_is_being_placed(tmp_path: 
         async with asyncio.timeout(WAIT_MAX_S):
             ended = await opened.finished()
         assert (ended.exit_code, served.ledger.deleted, children()) == (4, 0, before), ended.why
+
+
+@mutant(
+    "a placing is not given up when the engine has failed",
+    "Supervisor._run_once",
+    swap("ended_before(self._draining.wait(), place())", "ended_before(asyncio.Event().wait(), place())"),
+)
+@pytest.mark.usefixtures("_keys_on_nodes")
+async def test_a_run_halts_with_its_engine_while_a_shard_is_being_placed(tmp_path: Path) -> None:
+    """A process may take a minute to begin, and nothing may wait so long for an engine that has failed."""
+    before, nodes = children(), Slow()
+    async with sent_on(nodes, tmp_path, user_ids(2_400, seed=60)) as (served, opened):
+        async with asyncio.timeout(WAIT_MAX_S):
+            while nodes.asked < 2:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        nodes.failure.set_result("the head does not answer")
+        finishing = asyncio.create_task(opened.finished())
+        in_time, _ = await asyncio.wait({finishing}, timeout=WAIT_MAX_S)
+        nodes.may_place.set()
+        ended = await finishing
+        assert in_time, "it has waited for the placing"
+        assert (ended.exit_code, ended.why, served.ledger.deleted) == (4, "the head does not answer", 0)
+        assert children() == before
 
 
 class Losing(Nodes):

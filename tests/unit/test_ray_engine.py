@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bulkdel.fleet.on_ray import head
+from bulkdel.fleet.on_ray import cluster
 from bulkdel.fleet.placing import Environment, Exited, Work
 from bulkdel.http.shared_rate import KeeperAddress
 from tests.mutants import mutant
@@ -32,16 +32,14 @@ class FakeRay(ModuleType):
     """As much of Ray as the engine calls.
 
     faults: what a request to the head raises. frozen: no such request returns. gone: the head takes no connection.
-    slow: no actor begins. on: the nodes of the actors, in their order; made: there is one.
+    on: the nodes of the actors, in their order.
     """
 
     def __init__(self) -> None:
         super().__init__("ray")
         self.exceptions = SimpleNamespace(RayError=RayError)
         self.faults: dict[str, Exception] = {}
-        self.slow = False
         self.frozen, self.gone, self.back = threading.Event(), threading.Event(), threading.Event()
-        self.made = threading.Event()
         self.on: list[str] = []
 
     def nodes(self) -> Any:
@@ -60,13 +58,11 @@ class FakeRay(ModuleType):
     def _make(self, node: str) -> Any:
         self._ask("make")
         self.on.append(node)
-        self.made.set()
         return SimpleNamespace(
             start=SimpleNamespace(remote=self._start), kill=SimpleNamespace(remote=lambda: asyncio.sleep(0))
         )
 
     async def _start(self, _: Any) -> str:
-        await asyncio.sleep(1_000 if self.slow else 0)
         return ""
 
     def _ask(self, what: str) -> None:
@@ -87,10 +83,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeRay, Any]]:
     before = sys.modules.pop(ENGINE, None)
     engine = importlib.import_module(ENGINE)
 
-    async def answers(_: float) -> bool:
+    async def answers() -> bool:
         return not ray.gone.is_set()
 
-    monkeypatch.setattr(engine, "_head_answers", answers)
+    monkeypatch.setattr(engine, "head_answers", answers)
     try:
         yield ray, engine
     finally:
@@ -103,9 +99,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeRay, Any]]:
 @pytest.fixture
 def impatient(fake: tuple[FakeRay, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A head has failed after a second."""
-    for module in (fake[1], head):
+    for module in (fake[1], cluster):
         monkeypatch.setattr(module, "HEAD_SILENT_S", 1.0)
-    monkeypatch.setattr(head, "LOOK_S", 0.01)
+    monkeypatch.setattr(cluster, "LOOK_S", 0.01)
 
 
 async def test_an_error_of_ray_is_an_operating_system_error_in_words(fake: tuple[FakeRay, Any]) -> None:
@@ -116,33 +112,33 @@ async def test_an_error_of_ray_is_an_operating_system_error_in_words(fake: tuple
     assert raised.value.strerror == "no connection"
 
 
+@mutant(
+    "a request to the head of a Ray cluster has no time limit",
+    "_answer",
+    swap("asyncio.wait_for(asking, seconds)", "asyncio.wait_for(asking, 1_000 * seconds)"),
+)
 @pytest.mark.usefixtures("impatient")
 async def test_a_head_that_answers_no_request_is_not_waited_for(fake: tuple[FakeRay, Any]) -> None:
-    """It still takes connections, as one that is frozen."""
+    """It still takes connections, as one that is frozen. The thread that asks it is a daemon."""
     ray, engine = fake
     ray.frozen.set()
     with pytest.raises(OSError, match="the head of the Ray cluster") as raised:
         await asyncio.wait_for(engine.RayNodes().place(WORK), WAIT_MAX_S)
     assert "does not answer a request within" in str(raised.value.strerror)
+    (left,) = [each for each in threading.enumerate() if each.daemon and each.name == "blocking step"]
+    ray.back.set()
+    await asyncio.to_thread(left.join, 10)
+    assert not left.is_alive()
 
 
-@mutant(
-    "a placing is not given up when the head has failed",
-    "RayNodes.place",
-    swap("self._head.unless_failed(self._place(work))", "self._place(work)"),
-)
 @pytest.mark.usefixtures("impatient")
-async def test_an_actor_that_does_not_begin_is_given_up_when_the_head_has_failed(fake: tuple[FakeRay, Any]) -> None:
-    """It may take a minute to begin, and nothing may wait so long for a head that is away."""
+async def test_a_head_that_takes_no_connection_has_failed(fake: tuple[FakeRay, Any]) -> None:
     ray, engine = fake
-    ray.slow, nodes = True, engine.RayNodes()
-    placing = asyncio.create_task(nodes.place(WORK))
-    assert await asyncio.to_thread(ray.made.wait, 10)
+    failing = asyncio.create_task(engine.RayNodes().failed())
+    await asyncio.sleep(0.1)
+    assert not failing.done()
     ray.gone.set()
-    ray.frozen.set()
-    with pytest.raises(OSError, match="the head of the Ray cluster") as raised:
-        await asyncio.wait_for(placing, WAIT_MAX_S)
-    assert "has not answered for" in str(raised.value.strerror)
+    assert "has not answered for" in await asyncio.wait_for(failing, WAIT_MAX_S)
 
 
 @mutant(

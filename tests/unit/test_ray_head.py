@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
+import socket
 from typing import Any
 
 import pytest
 
-from bulkdel.fleet.on_ray.cluster import Nodes
-from bulkdel.fleet.on_ray.head import HEAD_SILENT_S, Head, in_time
+from bulkdel.fleet.on_ray import cluster
+from bulkdel.fleet.on_ray.cluster import HEAD_SILENT_S, LOOK_S, Nodes, head_answers, silence_of_head
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -18,94 +17,43 @@ FAILED = "the head of the Ray cluster has not answered for 15 s"
 
 
 class AwayFrom:
-    """A head that is away between two instants of the loop's clock, seconds. asked: when it was asked."""
+    """A head that is away between two instants of the loop's clock, seconds."""
 
     def __init__(self, gone_s: float, back_s: float = float("inf")) -> None:
         self.gone_s, self.back_s = gone_s, back_s
-        self.asked: list[float] = []
 
-    async def answers(self, seconds: float) -> bool:
-        now = asyncio.get_running_loop().time()
-        self.asked.append(now)
-        if self.gone_s <= now < self.back_s:
-            await asyncio.sleep(seconds)
+    async def answers(self) -> bool:
+        if self.gone_s <= asyncio.get_running_loop().time() < self.back_s:
+            await asyncio.sleep(LOOK_S)
             return False
         return True
 
 
+@pytest.mark.fake_clock
+async def test_a_head_that_does_not_answer_has_failed() -> None:
+    assert await silence_of_head(AwayFrom(100).answers) == FAILED
+    assert 100 + HEAD_SILENT_S - 2 <= asyncio.get_running_loop().time() <= 100 + HEAD_SILENT_S + 2
+
+
 @mutant(
-    "each that waits for a head that has failed waits anew",
-    "Head.failed",
-    swap("self._failing is None", "self._failing is None or self._failing.done()"),
+    "a head of a Ray cluster that answers again has failed",
+    "silence_of_head",
+    swap("if await answers():\n    answered = clock()", "await answers()"),
 )
 @pytest.mark.fake_clock
-async def test_what_waits_for_the_head_ends_with_it() -> None:
-    """A step that never ends is cancelled 15 s after the last answer, and the next one does not wait again."""
-    head, cancelled = Head(AwayFrom(100).answers), list[str]()
-
-    async def hang(name: str) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.append(name)
-
-    with pytest.raises(OSError, match=FAILED) as raised:
-        await head.unless_failed(hang("first"))
-    assert raised.value.strerror == FAILED
-    at = asyncio.get_running_loop().time()
-    assert 100 + HEAD_SILENT_S - 2 <= at <= 100 + HEAD_SILENT_S + 2
-    assert await head.failed() == FAILED
-    with pytest.raises(OSError, match=FAILED):
-        await head.unless_failed(hang("second"))
-    assert asyncio.get_running_loop().time() < at + 1
-    assert cancelled == ["first", "second"]
-
-
-@pytest.mark.fake_clock
 async def test_a_head_that_is_back_in_time_has_not_failed() -> None:
-    """All that waits for it has one watch, and a step that ends keeps its result or its error."""
-    there = AwayFrom(10, 10 + HEAD_SILENT_S - 2)
-    head = Head(there.answers)
-
-    async def late() -> str:
-        await asyncio.sleep(60)
-        return "placed"
-
-    async def refused() -> str:
-        raise OSError(None, "no node")
-
-    failing = asyncio.create_task(head.failed())
-    placed = await asyncio.gather(*(head.unless_failed(late()) for _ in range(20)))
-    assert placed == ["placed"] * 20
-    assert len(there.asked) <= 61
-    with pytest.raises(OSError, match="no node"):
-        await head.unless_failed(refused())
+    failing = asyncio.create_task(silence_of_head(AwayFrom(10, 10 + HEAD_SILENT_S - 2).answers))
+    await asyncio.sleep(60)
     assert not failing.done()
     failing.cancel()
 
 
-@mutant(
-    "a request to the head of a Ray cluster has no time limit",
-    "in_time",
-    swap("seconds", "1_000 * seconds"),
-)
-async def test_a_call_that_never_returns_holds_nothing_up() -> None:
-    """Neither the event loop nor the end of the process: its thread is a daemon."""
-    release, began = threading.Event(), time.monotonic()
-    with pytest.raises(TimeoutError):
-        await in_time(lambda: release.wait(20), 0.05)
-    assert time.monotonic() < began + 10
-    (left,) = [each for each in threading.enumerate() if each.daemon and each.name == "blocking step"]
-    release.set()
-    left.join(10)
-    assert not left.is_alive()
-    assert await in_time(lambda: 7, 10) == 7
-
-    def fail() -> None:
-        raise ValueError("of the call")
-
-    with pytest.raises(ValueError, match="of the call"):
-        await in_time(fail, 10)
+async def test_a_head_is_asked_at_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(cluster, "head_address", lambda: address)
+        assert await head_answers()
+    assert not await head_answers()
 
 
 def row(name: str, cpus: float, *, alive: bool = True) -> dict[str, Any]:

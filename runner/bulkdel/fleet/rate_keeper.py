@@ -17,8 +17,8 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import orjson
 
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.rate_shares import LASTS_S, Ask, RateShares, Share
+from bulkdel.fleet.placing import LINE_MAX
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.times import since_boot
 
@@ -193,28 +194,44 @@ async def keeping_rate(
     for group, rate in rates.items():
         shares.set_rate(group, rate, now)
     remove_folders_of_killed(Path(tempfile.gettempdir()), time.time())
-    folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # mode 0700, and a short path: a socket has room for few bytes
-    keeper = RateKeeper(shares, folder / SOCKET, clock)
-    try:
-        server = await asyncio.start_unix_server(keeper.serve, folder / SOCKET)
+    with socket_path() as path:
+        keeper = RateKeeper(shares, path, clock)
         dividing = asyncio.create_task(keeper.divide())
         try:
-            yield keeper
+            async with listening(path, keeper.serve):
+                yield keeper
         finally:
             dividing.cancel()
-            await accept_no_more(server)
             await keeper.aclose()
             with suppress(asyncio.CancelledError):
                 await dividing
+
+
+@contextmanager
+def socket_path() -> Iterator[Path]:
+    """The path for a socket, in a new folder of its own that is removed when the block ends."""
+    folder = tempfile.mkdtemp(prefix=FOLDER)  # mode 0700, and a short path: a socket has room for few bytes
+    try:
+        yield Path(folder, SOCKET)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def accept_no_more(server: asyncio.Server) -> None:
-    """Close a server. On return a connection that was just accepted has begun, so it can be closed like the others."""
-    server.close()
-    for _ in range(3):  # turns of the event loop
-        await asyncio.sleep(0)
+@asynccontextmanager
+async def listening(
+    path: Path, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
+) -> AsyncIterator[None]:
+    """Listen at a socket until the block ends. serve: is given each connection.
+
+    Then a connection that was just accepted has begun, so it can be closed like the others.
+    """
+    server = await asyncio.start_unix_server(serve, path, limit=LINE_MAX)
+    try:
+        yield
+    finally:
+        server.close()
+        for _ in range(3):  # turns of the event loop
+            await asyncio.sleep(0)
 
 
 def _ask(said: dict[str, Any]) -> Ask:

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import count
@@ -24,9 +22,10 @@ from typing import Any, TypedDict
 
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
-from bulkdel.fleet.on_ray.numbered_items import Incoming, Kind, Outgoing, Plain
-from bulkdel.fleet.placing import LINE_MAX, Environment, Exited, Work
-from bulkdel.fleet.rate_keeper import accept_no_more
+from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Outgoing
+from bulkdel.fleet.on_ray.relay import Relay
+from bulkdel.fleet.placing import Environment, Exited, Work
+from bulkdel.fleet.rate_keeper import listening, socket_path
 from bulkdel.http.shared_rate import KeeperAddress
 
 POLL_S = 1.0
@@ -79,10 +78,9 @@ class Actor:
         self._unheard_s = unheard_s
         self._outgoing = Outgoing()
         self._incoming = Incoming()
-        self._news = asyncio.Event()
+        self._relay = Relay(self._outgoing)
         self._starting: asyncio.Task[str] | None = None
         self._process: LocalProcess | None = None
-        self._connections: dict[int, asyncio.StreamWriter] = {}
         self._numbers = count(1)
         self._polled_at = 0.0
         self._tasks = set[asyncio.Task[None]]()
@@ -96,30 +94,25 @@ class Actor:
             self._starting = asyncio.create_task(self._start(parcel))
         return await asyncio.shield(self._starting)
 
-    async def poll(self, after: int) -> list[Plain]:
+    async def poll(self, after: int) -> list[Item]:
         """The items with a number above `after`. Waits for one, but not for long."""
         self._polled_at = time.monotonic()
-        if not (found := self._outgoing.after(after)):
-            self._news.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), POLL_S)
-            found = self._outgoing.after(after)
-        return found
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(self._outgoing.next(after), POLL_S)
+        return []
 
-    async def tell(self, items: Iterable[Plain]) -> None:
+    async def tell(self, items: Iterable[Item]) -> None:
         """Take items. Those that have come before are dropped."""
-        for item in self._incoming.fresh(items):
-            match item.kind:
+        for _, kind, key, line in self._incoming.fresh(items):
+            match kind:
                 case Kind.CHANNEL if self._process is not None:
-                    self._process.tell(item.line)
+                    self._process.tell(line)
                 case Kind.SIGNAL if self._process is not None:
-                    self._process.signal(item.key)
-                case Kind.RATE if item.key in self._connections:
-                    self._connections[item.key].write(item.line)
-                case Kind.RATE_END if item.key in self._connections:
-                    self._connections[item.key].close()
-                case _:
-                    pass
+                    self._process.signal(key)
+                case Kind.RATE:
+                    self._relay.write(key, line)
+                case Kind.RATE_END:
+                    self._relay.end(key)
 
     async def kill(self) -> None:
         """End the process at once."""
@@ -130,70 +123,52 @@ class Actor:
         here = version("bulkdel")
         if parcel["tool"] != here:
             return f"has bulkdel {here}, and bulkdel {parcel['tool']} gives the order. Install the same on every node"
-        # Mode 0700, and a short path: a socket has room for few bytes.
-        socket_folder, server = tempfile.mkdtemp(prefix="bulkdel-"), None
         try:
-            server = await asyncio.start_unix_server(self._relay, f"{socket_folder}/rate", limit=LINE_MAX)
-            work = Work(
-                words=parcel["words"],
-                environment=Environment(**parcel["environment"]),
-                keeper=KeeperAddress(f"{socket_folder}/rate", parcel["group"]),
-                folder=_folder(parcel["folder"], socket_folder),
-                order=parcel["order"],
-            )
-            self._process = await LocalProcesses(_of_node()).place(work)
+            async with AsyncExitStack() as stack:
+                socket = stack.enter_context(socket_path())
+                stack.callback(self._relay.close)
+                await stack.enter_async_context(listening(socket, self._connected))
+                environ = os.environ.items()
+                work = Work(
+                    words=parcel["words"],
+                    environment=Environment(**parcel["environment"]),
+                    keeper=KeeperAddress(str(socket), parcel["group"]),
+                    folder=_folder(parcel["folder"], socket.parent),
+                    order=parcel["order"],
+                )
+                engine = LocalProcesses({name: value for name, value in environ if not name.startswith(RAY)})
+                self._process = await engine.place(work)
+                until_its_end = stack.pop_all()
         except (OSError, UsageError) as error:
-            if server is not None:
-                server.close()
-            shutil.rmtree(socket_folder, ignore_errors=True)
             reason = error.strerror if isinstance(error, OSError) else error
             return f"cannot start a process: {reason}"
         self._polled_at = time.monotonic()  # before now nothing could be polled
-        for step in (self._carry(self._process, server, socket_folder), self._kill_unheard(self._process)):
+        for step in (self._carry(self._process, until_its_end), self._kill_unheard(self._process)):
             self._tasks.add(asyncio.create_task(step))
         return ""
 
-    async def _carry(self, process: LocalProcess, server: asyncio.Server, folder: str) -> None:
+    async def _carry(self, process: LocalProcess, until_its_end: AsyncExitStack) -> None:
         """Pass on the output of the process, until it has ended."""
         async for said in process.poll():
             match said:
                 case Exited(code, result):
                     assert code is not None, "it ran on this machine"
-                    await accept_no_more(server)
-                    for writer in self._connections.values():
-                        writer.close()
-                    shutil.rmtree(folder, ignore_errors=True)
-                    self._add(Kind.EXITED, result, code)
+                    await until_its_end.aclose()
+                    self._outgoing.add(Kind.EXITED, result, code)
                 case _:
-                    self._add(Kind(said.stream), said.line)
+                    self._outgoing.add(Kind(said.stream), said.line)
 
     async def _kill_unheard(self, process: LocalProcess) -> None:
         while self._polled_at + self._unheard_s > time.monotonic():  # noqa: ASYNC110 - nothing tells that no poll comes
             await asyncio.sleep(self._unheard_s / 10)
         await process.kill()
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry the lines of one connection of the process to the keeper of the rate."""
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin a connection of the process to the keeper of the rate."""
         key = next(self._numbers)
-        self._connections[key] = writer
-        try:
-            with suppress(OSError, ValueError):  # torn by the end of the process
-                while line := await reader.readline():
-                    self._add(Kind.RATE, line, key)
-        finally:
-            del self._connections[key]
-            self._add(Kind.RATE_END, key=key)
-            writer.close()
-
-    def _add(self, kind: Kind, line: bytes = b"", key: int = 0) -> None:
-        self._outgoing.add(kind, line, key)
-        self._news.set()
+        self._outgoing.add(Kind.RATE_BEGIN, key=key)
+        self._relay.begin(key, reader, writer)
 
 
-def _of_node() -> Mapping[str, str]:
-    """The environment of the node, without the variables of Ray."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(RAY)}
-
-
-def _folder(wanted: str, otherwise: str) -> Path:
-    return Path(wanted) if Path(wanted).is_dir() else Path(otherwise)
+def _folder(wanted: str, otherwise: Path) -> Path:
+    return Path(wanted) if Path(wanted).is_dir() else otherwise

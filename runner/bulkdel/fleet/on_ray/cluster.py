@@ -1,4 +1,7 @@
-"""The cluster as the process of a run sees it: joining it, and its nodes. Blocks; call it before the event loop."""
+"""The cluster as the process of a run sees it: joining it, its head, and its nodes.
+
+Joining blocks, and comes before the event loop. This module imports Ray only to join, so the rest is tested without.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from bulkdel.engine.threads import in_thread
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.fleet.placing import Engine
 from bulkdel.format import to_install
@@ -34,6 +39,13 @@ RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 RECONNECT_S = 3_600
 """Ray ends this process when the head has been away for so long; by default a minute. The run ends before that, and its
 requests may finish."""
+
+HEAD_SILENT_S = 15.0
+"""A head that does not answer for so long has failed. Ray ends this process after RECONNECT_S, wherever it is and with
+exit code 1, so the run has to end before."""
+
+LOOK_S = 1.0
+"""Seconds between two questions to the head."""
 
 PROBE_S = 60.0
 """Time limit of the request without a token."""
@@ -105,16 +117,26 @@ def head_address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-async def is_answered(address: str, seconds: float) -> bool:
-    """Whether a connection to HOST:PORT is taken within this time."""
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(seconds):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except OSError:  # a time-out is one
-        return False
-    writer.close()
-    return True
+async def silence_of_head(answers: Callable[[], Awaitable[bool]]) -> str:
+    """Wait until the head of the cluster has not answered for HEAD_SILENT_S, and say so.
+
+    answers: asks the head, and returns within LOOK_S whether it has answered.
+    """
+    clock = asyncio.get_running_loop().time
+    answered = clock()
+    while clock() < answered + HEAD_SILENT_S:
+        await asyncio.sleep(LOOK_S)
+        if await answers():
+            answered = clock()
+    return f"the head of the Ray cluster has not answered for {HEAD_SILENT_S:.0f} s"
+
+
+async def head_answers() -> bool:
+    """Whether the head of the cluster takes a connection within LOOK_S."""
+    with suppress(OSError):  # a time-out is one
+        await asyncio.wait_for(in_thread(partial(_reach, head_address(), LOOK_S), lambda: None, stop_s=0), LOOK_S)
+        return True
+    return False
 
 
 class Nodes:
@@ -162,13 +184,18 @@ def _check_reached(address: str) -> None:
             f"{ADDRESS} is that of a Ray client. Run this on a node of the cluster, or as the entrypoint of "
             "`ray job submit`"
         )
-    host, _, port = address.rpartition(":")
-    if port.isdecimal():
+    if address.rpartition(":")[2].isdecimal():
         try:
-            socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+            _reach(address, REACH_S)
         except OSError as error:
             reason = error.strerror or error
             raise UsageError(f"cannot join a Ray cluster: {address}: {reason}. {_how_to_start()}") from None
+
+
+def _reach(address: str, seconds: float) -> None:
+    """Connect to HOST:PORT, once. Raises OSError when no connection is taken in this time."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), seconds).close()
 
 
 def check_token_asked(address: str) -> None:

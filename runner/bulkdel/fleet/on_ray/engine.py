@@ -8,22 +8,24 @@ more, and its lease ends with the log.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from bulkdel.engine.threads import in_thread
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, parcel_of
-from bulkdel.fleet.on_ray.cluster import Nodes, first_line, head_address, is_answered
-from bulkdel.fleet.on_ray.head import HEAD_SILENT_S, Head, T, in_time
-from bulkdel.fleet.on_ray.numbered_items import Plain
+from bulkdel.fleet.on_ray.cluster import HEAD_SILENT_S, Nodes, first_line, head_answers, silence_of_head
+from bulkdel.fleet.on_ray.numbered_items import Item
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Work
 from bulkdel.output import say
+
+T = TypeVar("T")
 
 START_S = 60.0
 """Seconds that an actor may take to start its process."""
@@ -43,7 +45,6 @@ class RayNodes:
 
     def __init__(self) -> None:
         self._nodes = Nodes()
-        self._head = Head(_head_answers)
         self._actors = ray.remote(Actor)  # one for all: for each such class Ray puts its code on the head
 
     async def place(self, work: Work) -> OnNode:
@@ -52,14 +53,7 @@ class RayNodes:
         Raises OSError when there is no node and when the head does not answer, NotAcceptable when each node that is
         alive has refused.
         """
-        return await self._head.unless_failed(self._place(work))
-
-    async def failed(self) -> str:
-        """Wait until the head of the cluster has not answered for `head.HEAD_SILENT_S`, and say so."""
-        return await self._head.failed()
-
-    async def _place(self, work: Work) -> OnNode:
-        while (node := self._nodes.next(await _asked(ray.nodes, HEAD_SILENT_S))) is not None:
+        while (node := await self._next_node()) is not None:
             actor = RayActor(self._actors, node)
             placed = OnNode(actor, node[:12], work.keeper, partial(self._nodes.ended, node))
             try:
@@ -70,6 +64,16 @@ class RayNodes:
             else:
                 return placed
         raise self._nodes.refusal or OSError(None, "no node of the Ray cluster is alive")
+
+    async def _next_node(self) -> str | None:
+        try:
+            return self._nodes.next(await _ask_head(ray.nodes, HEAD_SILENT_S))
+        except Lost as error:
+            raise OSError(None, str(error)) from error
+
+    async def failed(self) -> str:
+        """Wait until the head of the cluster has not answered for `cluster.HEAD_SILENT_S`, and say so."""
+        return await silence_of_head(head_answers)
 
     def leave(self) -> None:
         """End every process at once: its actor ends with this process, and it ends with its actor."""
@@ -87,50 +91,43 @@ class RayActor:
 
     async def start(self, parcel: Parcel) -> str:
         """Make the actor, and start the process."""
-        try:
-            self._actor = await _asked(self._make, HEAD_SILENT_S)
-        except OSError as error:
-            raise Lost(str(error.strerror)) from error
-        failed: str = await self._answer(START_S, "start", parcel)
+        self._actor = await _ask_head(self._make, HEAD_SILENT_S)
+        failed: str = await self._ask(START_S, "start", parcel)
         return failed
 
-    async def poll(self, after: int) -> Sequence[Plain]:
+    async def poll(self, after: int) -> Sequence[Item]:
         """The items with a number above `after`."""
-        items: Sequence[Plain] = await self._answer(SILENT_S, "poll", after)
+        items: Sequence[Item] = await self._ask(SILENT_S, "poll", after)
         return items
 
-    async def tell(self, items: Sequence[Plain]) -> None:
+    async def tell(self, items: Sequence[Item]) -> None:
         """Give it items."""
-        await self._answer(SILENT_S, "tell", items)
+        await self._ask(SILENT_S, "tell", items)
 
     async def kill(self) -> None:
         """End the process and the actor."""
         if self._actor is None:
             return
         with suppress(Lost):
-            await self._answer(KILL_S, "kill")
-        with suppress(OSError):
-            await _asked(partial(ray.kill, self._actor), KILL_S)
+            await self._ask(KILL_S, "kill")
+        with suppress(Lost):
+            await _ask_head(partial(ray.kill, self._actor), KILL_S)
 
-    async def _answer(self, seconds: float, method: str, *arguments: Any) -> Any:
-        """The answer of a method. Raises Lost."""
-        try:
-            return await asyncio.wait_for(getattr(self._actor, method).remote(*arguments), seconds)
-        except TimeoutError:
-            raise Lost(f"no answer for {seconds:.0f} s") from None
-        except ray.exceptions.RayError as error:
-            raise Lost(first_line(error)) from error
+    async def _ask(self, seconds: float, method: str, *arguments: Any) -> Any:
+        return await _answer(getattr(self._actor, method).remote(*arguments), seconds, "no answer for")
 
 
-async def _asked(call: Callable[[], T], seconds: float) -> T:
-    """The result of a call that asks the head, and blocks until it answers. Raises OSError."""
+async def _ask_head(call: Callable[[], T], seconds: float) -> T:
+    """The result of a call that asks the head, and blocks until it answers. One that never does holds nothing up."""
+    asking = in_thread(call, lambda: None, stop_s=0)
+    return await _answer(asking, seconds, "the head of the Ray cluster does not answer a request within")
+
+
+async def _answer(asking: Awaitable[T], seconds: float, silent: str) -> T:
+    """What is answered within so many seconds. silent: the reason when nothing is. Raises Lost."""
     try:
-        return await in_time(call, seconds)
+        return await asyncio.wait_for(asking, seconds)
     except TimeoutError:
-        raise OSError(None, f"the head of the Ray cluster does not answer a request within {seconds:.0f} s") from None
+        raise Lost(f"{silent} {seconds:.0f} s") from None
     except ray.exceptions.RayError as error:
-        raise OSError(None, first_line(error)) from error
-
-
-async def _head_answers(seconds: float) -> bool:
-    return await is_answered(head_address(), seconds)
+        raise Lost(first_line(error)) from error

@@ -7,13 +7,13 @@ without.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import suppress
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Parcel
-from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Outgoing, Plain
+from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Outgoing
+from bulkdel.fleet.on_ray.relay import Relay
 from bulkdel.fleet.placing import LINE_MAX, Exited, Said, Stream
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import say
@@ -23,7 +23,7 @@ TELL_AGAIN_S = 0.5
 
 
 class Lost(Exception):
-    """The actor has died, or does not answer. Its text is the reason."""
+    """The actor or the head of the cluster has died, or does not answer. Its text is the reason."""
 
 
 class Calls(Protocol):
@@ -33,11 +33,11 @@ class Calls(Protocol):
         """See `Actor`."""
         ...
 
-    async def poll(self, after: int) -> Sequence[Plain]:
+    async def poll(self, after: int) -> Sequence[Item]:
         """See `Actor`."""
         ...
 
-    async def tell(self, items: Sequence[Plain]) -> None:
+    async def tell(self, items: Sequence[Item]) -> None:
         """See `Actor`."""
         ...
 
@@ -56,9 +56,8 @@ class OnNode:
         self._keeper = keeper
         self._on_end = ended
         self._outgoing = Outgoing()
-        self._told = asyncio.Event()
-        self._writers: dict[int, asyncio.StreamWriter] = {}
-        self._tasks = set[asyncio.Task[None]]()
+        self._relay = Relay(self._outgoing)
+        self._telling: asyncio.Task[None] | None = None
         self._lost = self._ended = False
 
     async def start(self, parcel: Parcel) -> None:
@@ -74,7 +73,7 @@ class OnNode:
             if failed:
                 await self.kill()
                 raise NotAcceptable(f"node {self._node} {failed}.")
-            self._run(self._tell_all())
+            self._telling = asyncio.create_task(self._tell_all())
 
     async def poll(self) -> AsyncIterator[Said | Exited]:
         """Yield its lines, and at last how it has ended."""
@@ -85,36 +84,37 @@ class OnNode:
             except Lost as error:
                 self._lose(error)
                 break
-            for item in incoming.fresh(found):
-                match item.kind:
+            for _, kind, key, line in incoming.fresh(found):
+                match kind:
+                    case Kind.RATE_BEGIN:
+                        await self._connect(key)
                     case Kind.RATE:
-                        await self._to_keeper(item)
+                        self._relay.write(key, line)
                     case Kind.RATE_END:
-                        self._end_connection(item.key)
+                        self._relay.end(key)
                     case Kind.EXITED:
-                        yield Exited(item.key, item.line)
+                        yield Exited(key, line)
                         return
                     case _:
-                        yield Said(Stream(item.kind), item.line)
+                        yield Said(Stream(kind), line)
         yield Exited(None)
 
     def tell(self, line: bytes) -> None:
         """Tell it something over its channel."""
-        self._add(Kind.CHANNEL, line)
+        self._outgoing.add(Kind.CHANNEL, line)
 
     def signal(self, signum: int) -> None:
         """Send it a signal."""
-        self._add(Kind.SIGNAL, key=signum)
+        self._outgoing.add(Kind.SIGNAL, key=signum)
 
     async def kill(self) -> None:
         """End it at once, as far as its node answers."""
         if self._ended:
             return
         self._ended = True
-        for task in self._tasks:
-            task.cancel()
-        for key in [*self._writers]:
-            self._end_connection(key)
+        if self._telling is not None:
+            self._telling.cancel()
+        self._relay.close()
         self._on_end(self._lost)
         await self._calls.kill()
 
@@ -124,15 +124,6 @@ class OnNode:
             return
         say(f"node {self._node} is lost: {error}", "node.lost", level="warning")
 
-    def _add(self, kind: Kind, line: bytes = b"", key: int = 0) -> None:
-        self._outgoing.add(kind, line, key)
-        self._told.set()
-
-    def _run(self, step: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(step)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _tell_all(self) -> None:
         """Send the items one call after the other, so that they arrive in their order. Ends with `kill`.
 
@@ -140,34 +131,19 @@ class OnNode:
         """
         sent = 0
         while True:
-            await self._told.wait()
-            self._told.clear()
-            while items := self._outgoing.after(sent):
-                try:
-                    await self._calls.tell(items)
-                except Lost:  # `poll` notices a node that is lost
-                    await asyncio.sleep(TELL_AGAIN_S)
-                else:
-                    sent = items[-1][0]
-
-    async def _to_keeper(self, item: Item) -> None:
-        """Pass a line on to the keeper, over a connection of its own for each connection of the process."""
-        if item.key not in self._writers:
+            items = await self._outgoing.next(sent)
             try:
-                reader, writer = await asyncio.open_unix_connection(self._keeper.path, limit=LINE_MAX)
-            except OSError:  # no file descriptor is left, or the keeper is gone: the process connects again
-                self._add(Kind.RATE_END, key=item.key)
-                return
-            self._writers[item.key] = writer
-            self._run(self._from_keeper(item.key, reader))
-        self._writers[item.key].write(item.line)
+                await self._calls.tell(items)
+            except Lost:  # `poll` notices a node that is lost
+                await asyncio.sleep(TELL_AGAIN_S)
+            else:
+                sent = items[-1][0]
 
-    async def _from_keeper(self, key: int, reader: asyncio.StreamReader) -> None:
-        with suppress(OSError, ValueError):  # torn by the end of the keeper
-            while line := await reader.readline():
-                self._add(Kind.RATE, line, key)
-        self._add(Kind.RATE_END, key=key)
-
-    def _end_connection(self, key: int) -> None:
-        if (writer := self._writers.pop(key, None)) is not None:
-            writer.close()
+    async def _connect(self, key: int) -> None:
+        """Begin the connection to the keeper that belongs to a connection of the process."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._keeper.path, limit=LINE_MAX)
+        except OSError:  # no file descriptor is left, or the keeper is gone: the process connects again
+            self._outgoing.add(Kind.RATE_END, key=key)
+        else:
+            self._relay.begin(key, reader, writer)
