@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bulkdel.engine.drain import Drain
 from bulkdel.fleet.channel import (
     Alive,
     ChunkEvent,
@@ -21,8 +23,10 @@ from bulkdel.fleet.channel import (
     message_of,
 )
 from bulkdel.fleet.placing import Exited, Said, object_in
+from bulkdel.fleet.shard_child import ShardChild, ShardWork
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_totals import ShardState, ShardStates
+from bulkdel.http.shared_rate import KeeperAddress
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -149,3 +153,31 @@ def test_the_figures_of_a_shard_that_is_frozen_grow_old() -> None:
     at = time.monotonic()
     time.sleep(0.01)
     assert shard.silent_s >= 2.0 + (time.monotonic() - at) / 2
+
+
+@mutant(
+    "an undo in shards is told to exclude",
+    "ShardChild._check_refused",
+    swap("self._work.plan.may_exclude", "self._work.plan.may_exclude or settled > 0"),
+)
+@pytest.mark.parametrize("may_exclude", [True, False])
+def test_an_undo_in_shards_is_not_told_to_exclude(may_exclude: bool) -> None:
+    """It has no --exclude."""
+    settings = SimpleNamespace(max_refused="1")
+    plan: Any = SimpleNamespace(arguments=SimpleNamespace(settings=settings), may_exclude=may_exclude)
+    unused: Any = None
+    shard, drain = ShardState(1, Figures(10, {})), Drain()
+    child = ShardChild(
+        shard,
+        None,
+        work=ShardWork(plan, "", KeeperAddress("/nowhere", GROUP), debug=False, lease_s=1.0),
+        shards=ShardStates([shard]),
+        control=unused,
+        logs=unused,
+        drain=drain,
+        lease=unused,
+        on_event=lambda _: None,
+    )
+    child.take(object_in(line_of(Figures(8, {"refused": 2}, refused={"404": 2}))))
+    assert drain.stop is not None
+    assert ("--exclude" in drain.stop.why) == may_exclude

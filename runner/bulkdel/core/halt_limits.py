@@ -40,7 +40,7 @@ def too_many_refused(most: int | Fraction, refused: int, settled: int) -> bool:
     return settled >= SETTLED_MIN and refused > most * settled
 
 
-def refused_words(most: int | Fraction, refused: int, settled: int, *, may_exclude: bool = True) -> str:
+def refused_words(most: int | Fraction, refused: int, settled: int, *, may_exclude: bool) -> str:
     """Why a session halts for --max-refused, and what to do. may_exclude: whether the command has --exclude.
 
     The other arguments: as of `too_many_refused`.

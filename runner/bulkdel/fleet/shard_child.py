@@ -203,7 +203,8 @@ class ShardChild:
         """Apply --max-refused to the rows that all shards have settled in this session."""
         settled, refused = self._shards.settled, sum(self._shards.refused.values())
         if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
-            why = refused_words(self._refused_max, refused, settled)
+            may_exclude = self._work.plan.may_exclude
+            why = refused_words(self._refused_max, refused, settled, may_exclude=may_exclude)
             self._drain.begin(Stop(why, error=Halted(why)))
 
 
