@@ -34,11 +34,13 @@ of the machine where the shard starts do not count."""
 
 LEASE_LOOK_S = 0.25
 
-ERRORS = {kind.exit_code: kind for kind in (UsageError, NotAcceptable, FileFailed, Halted)}
-"""By its exit code, why a process could not begin."""
+REFUSALS = (UsageError, NotAcceptable)
+"""The refusals of a command line or environment. The process has said why on its stderr."""
 
-REFUSALS: Mapping[int | None, type[BulkdelError]] = {kind.exit_code: kind for kind in (UsageError, NotAcceptable)}
-"""By its exit code, the refusal of a command line or environment. The process has said why on its stderr."""
+ERRORS: Mapping[int | None, type[BulkdelError]] = {
+    kind.exit_code: kind for kind in (UsageError, NotAcceptable, FileFailed, Halted)
+}
+"""By its exit code, why a process could not begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ class ShardChild:
         """Note how a process has ended. One that has ended before its session counts from its log."""
         if self._is_over:
             return True
-        if (refused := REFUSALS.get(exited.code)) is not None:
+        if (refused := ERRORS.get(exited.code)) in REFUSALS:
             raise refused(f"{self.name} has refused its command line or environment")
         try:
             self._shard.begin_again(await asyncio.to_thread(self._logs.figures, self._shard.number))
