@@ -16,7 +16,7 @@ import pytest
 
 from bulkdel.errors import Halted, NotAcceptable
 from bulkdel.fleet import supervisor
-from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
+from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.placing import Environment, Exited, Placed, Said, Stream, Work
 from bulkdel.fleet.rate_keeper import keeping_rate
@@ -64,12 +64,12 @@ class LosesSome(LocalProcesses):
 
 def planned(
     folder: Path, engine: LocalProcesses, *, again: bool = True, seen: Any = lambda _: None, losses_max: int = 5
-) -> ChildEnded:
+) -> RunEnd:
     """Plan an export in a process that the engine places, first with these words and then with a --limit."""
     export = write_objects(folder / "export.jsonl", user_ids(20))
     words = ["plan", "delete-users", str(export), "--sandbox", "--json", "--log-format", "json"]
 
-    async def plan() -> ChildEnded:
+    async def plan() -> RunEnd:
         async with keeping_rate({"all": 0.0}) as keeper:
             work = Work(words, Environment(), keeper.address("all"), folder)
             other = replace(work, words=[*words, "--limit", "7"]) if again else None
@@ -138,7 +138,7 @@ class UnluckyNodes(LocalProcesses):
 NOTHING = Work([], Environment(), KeeperAddress("/nowhere", "all"))
 
 
-async def run_to_its_end(children: Supervisor, folder: Path) -> ChildEnded:
+async def run_to_its_end(children: Supervisor, folder: Path) -> RunEnd:
     """Run a child that is placed again when it is lost."""
     return await run_child(children, NOTHING, folder / "run.log", lambda _: None, NOTHING)
 

@@ -46,7 +46,7 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.mac import with_mac
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
-from bulkdel.fleet.batch_child import ChildEnded
+from bulkdel.fleet.batch_child import RunEnd
 from bulkdel.fleet.batch_file import read_batch
 from bulkdel.options import FROM_BATCH
 from bulkdel.settings import Settings
@@ -96,18 +96,18 @@ def test_the_summary_counts_the_rows_of_runs_that_have_not_begun() -> None:
     disabled = {"disabled": 7, "remaining": 0, "rows": 7, "requests": 1, "status": "complete"}
     lost = {"status": "unknown"}  # its log cannot be read, so the plan is not what is true now
     runs = [
-        (PlannedRun("a", values), ChildEnded(6, {"status": "not started"})),
-        (PlannedRun("b", values), ChildEnded(6, deleted)),
-        (PlannedRun("c", values), ChildEnded(0, disabled)),
-        (PlannedRun("d", values), ChildEnded(4, lost)),
-        (PlannedRun("e"), ChildEnded(2)),
+        (PlannedRun("a", values), RunEnd(6, {"status": "not started"})),
+        (PlannedRun("b", values), RunEnd(6, deleted)),
+        (PlannedRun("c", values), RunEnd(0, disabled)),
+        (PlannedRun("d", values), RunEnd(4, lost)),
+        (PlannedRun("e"), RunEnd(2)),
     ]
     summary = summary_values(runs, 4, 1.0)
     assert (summary["totals"]["rows"], summary["totals"]["remaining"], summary["totals"]["requests"]) == (26, 11, 3)
     assert list(summary_lines(summary))[-1] == (
         "  total: 3 excluded, 1 duplicate, 4 deleted, 7 disabled, 11 remaining; of 2 runs the rows are not known"
     )
-    none = summary_values([(PlannedRun("e"), ChildEnded(6))], 6, 1.0)
+    none = summary_values([(PlannedRun("e"), RunEnd(6))], 6, 1.0)
     assert none["totals"] == {}
     assert list(summary_lines(none))[-1] == "  total: no row; of 1 run the rows are not known"
 

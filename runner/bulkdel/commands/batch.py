@@ -46,7 +46,7 @@ from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
-from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
+from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
@@ -229,7 +229,7 @@ class Night:
         self._batch = batch
         self._arguments = arguments
         self._until = until
-        self._ended: dict[str, ChildEnded] = {}
+        self._ended: dict[str, RunEnd] = {}
         self._state = NightState(failures_max=batch.stop_after_failures, until=until)
         self._untils = _untils(batch, until)
         self._sending = False
@@ -531,11 +531,11 @@ class Night:
             keeper.set_rate(group, rate)
         for run in planned:
             if run.trouble:
-                refused = ChildEnded(run.exit, error=run.trouble)
+                refused = RunEnd(run.exit, error=run.trouble)
                 self._end(run.name, await self._summed_up(by_name[run.name], refused, started=False))
             elif run.complete:
                 before = log.progress.ended[run.name]
-                self._end(run.name, ChildEnded(before.exit, before.facts))
+                self._end(run.name, RunEnd(before.exit, before.facts))
         places = asyncio.Semaphore(batch.parallel)
 
         self._waiting = len(able)
@@ -545,7 +545,7 @@ class Night:
                 code = await self._closed_or_begun(run.name, log)
                 self._waiting -= 1
                 if code is not None:
-                    held_back = ChildEnded(code, error=HELD_BACK)
+                    held_back = RunEnd(code, error=HELD_BACK)
                     self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
@@ -597,7 +597,7 @@ class Night:
         self._overdue = self._state.closed(datetime.now(UTC)) == EXIT_STOPPED  # nothing else has drained them
         self._children.drain(signal.SIGTERM, self._drain_s)
 
-    async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> ChildEnded:
+    async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> RunEnd:
         more: dict[str, Any] = {
             "json": True,
             "log_format": "json",
@@ -624,7 +624,7 @@ class Night:
         finally:
             del self._under_way[run.name]
 
-    async def _summed_up(self, run: BatchRun, ended: ChildEnded, *, started: bool) -> ChildEnded:
+    async def _summed_up(self, run: BatchRun, ended: RunEnd, *, started: bool) -> RunEnd:
         """Sum a run up from its log when its process has printed no summary, such as a killed one."""
         if ended.result:
             return ended
@@ -636,7 +636,7 @@ class Night:
             return replace(ended, result={"status": "unknown"}, error=why) if started else ended
         return replace(ended, result=summary)
 
-    def _end(self, name: str, ended: ChildEnded) -> None:
+    def _end(self, name: str, ended: RunEnd) -> None:
         self._ended[name] = ended
         self._state = replace(self._state, failures=self._state.failures + (ended.exit in FAILURES))
         self._progress[name].end(ended.result)

@@ -18,7 +18,7 @@ from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.drain import all_of
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.fleet.batch_child import RESTARTS, ChildEnded, run_child
+from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
 from bulkdel.fleet.batch_log import BATCH, read_state
 from bulkdel.fleet.local import LocalProcesses
@@ -144,16 +144,16 @@ def verify(arguments: BatchVerifyArguments) -> int:
     groups = {run.name: run.rate_group or _group(run.name, confirmed) for run in runs}
     rates = group_rates((groups[run.name], batch.rate_of(run)) for run in runs)
 
-    async def verify_one(run: BatchRun, keeper: RateKeeper) -> ChildEnded:
+    async def verify_one(run: BatchRun, keeper: RateKeeper) -> RunEnd:
         async with places:
             if sending:
-                return ChildEnded(128 + sending[0], error="it was not started")
+                return RunEnd(128 + sending[0], error="it was not started")
             placed = run.placed(batch.base)
             words = [*placed.verify_words(), "--json", "--log-format", "json", *more]
             work = Work(words, placed.environment(environ), keeper.address(groups[run.name]))
             return await run_child(children, work, batch.base / run.folder / VERIFY_LOG, lambda _: None)
 
-    async def verify_all() -> list[ChildEnded]:
+    async def verify_all() -> list[RunEnd]:
         async with keeping_rate(rates, over_all=over_all) as keeper:
             return await all_of(verify_one(run, keeper) for run in runs)
 

@@ -10,7 +10,7 @@ from bulkdel.command_line import CommandLine
 from bulkdel.core.batch import COMPLETE, Due, PlannedRun, ToConfirm
 from bulkdel.core.batch_status import LEFT_OUT, rows_of
 from bulkdel.core.outcome import REMAINING
-from bulkdel.fleet.batch_child import ChildEnded
+from bulkdel.fleet.batch_child import RunEnd
 from bulkdel.fleet.run_log import NOT_BEGUN, NOT_STARTED
 from bulkdel.format import counted, span
 
@@ -102,7 +102,7 @@ def plan_values(
     }
 
 
-def _with_rows(run: PlannedRun, ended: ChildEnded) -> Mapping[str, Any]:
+def _with_rows(run: PlannedRun, ended: RunEnd) -> Mapping[str, Any]:
     """The summary of a run. Of one without a log, the rows are those of its plan."""
     begun = ended.result.get("status", NOT_STARTED) not in {NOT_STARTED, NOT_BEGUN}
     if begun or "rows" in ended.result or "rows" not in run.values:
@@ -121,7 +121,7 @@ def _totals(summaries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return dict(totals)
 
 
-def summary_values(runs: Sequence[tuple[PlannedRun, ChildEnded]], code: int, duration_s: float) -> dict[str, Any]:
+def summary_values(runs: Sequence[tuple[PlannedRun, RunEnd]], code: int, duration_s: float) -> dict[str, Any]:
     """The summary of a batch as values."""
     summaries = [_with_rows(run, ended) for run, ended in runs]
     complete = code in COMPLETE and all(ended.result.get("status") == "complete" for _, ended in runs)

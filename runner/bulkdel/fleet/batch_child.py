@@ -35,8 +35,8 @@ Seen = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ChildEnded:
-    """How a child has ended.
+class RunEnd:
+    """How a run of the batch has ended: what its last process has left.
 
     exit: its exit code. result: the JSON object that it has printed; empty without one. error: its last error, in
     words that quote no row.
@@ -47,7 +47,7 @@ class ChildEnded:
     error: str = ""
 
 
-async def run_child(supervisor: Supervisor, work: Work, log: Path, seen: Seen, again: Work | None = None) -> ChildEnded:
+async def run_child(supervisor: Supervisor, work: Work, log: Path, seen: Seen, again: Work | None = None) -> RunEnd:
     """Run one child to its end. log: gets its stderr. again: the work to place when it was lost with its machine.
 
     Cancelled, it kills the child.
@@ -56,7 +56,7 @@ async def run_child(supervisor: Supervisor, work: Work, log: Path, seen: Seen, a
     try:
         end = await supervisor.run(child)
     except BulkdelError as error:  # it stops no other run
-        return ChildEnded(error.exit_code, error=str(error))
+        return RunEnd(error.exit_code, error=str(error))
     finally:
         if fd is not None:
             with suppress(OSError):
@@ -64,11 +64,11 @@ async def run_child(supervisor: Supervisor, work: Work, log: Path, seen: Seen, a
     code, result = end.exited.code, object_in(end.exited.result)
     if end.late_s:
         slow = f"{child.name} did not end within {span(end.late_s)} of the signal, and was killed"
-        return ChildEnded(EXIT_REMAINING, result, slow)
+        return RunEnd(EXIT_REMAINING, result, slow)
     if code is None:
-        return ChildEnded(EXIT_REMAINING, error=f"{child.name} was lost with the machine that it ran on")
+        return RunEnd(EXIT_REMAINING, error=f"{child.name} was lost with the machine that it ran on")
     by_signal = f"{child.name} was ended by {SIGNALS.get(-code, f'signal {-code}')}"
-    return ChildEnded(exit_code_of(code), result, child.error if code >= 0 else by_signal)
+    return RunEnd(exit_code_of(code), result, child.error if code >= 0 else by_signal)
 
 
 class _RunOfBatch:
