@@ -228,7 +228,7 @@ async def test_the_keeper_counts_the_share_of_a_process_that_is_gone_until_it_ha
 @mutant(
     "a keeper leaves its connections to the end of the event loop",
     "RateKeeper.aclose",
-    swap("asyncio.gather(*self._serving, return_exceptions=True)", "asyncio.sleep(0)"),
+    swap("asyncio.gather(*(task for _, task in serving), return_exceptions=True)", "asyncio.sleep(0)"),
 )
 async def test_the_connections_of_a_keeper_end_with_it() -> None:
     """At the end of the event loop they would be cancelled, and asyncio would report that as an error."""

@@ -52,8 +52,7 @@ class RateKeeper:
         self._shares = shares
         self._path = path
         self._clock = clock
-        self._writers: dict[str, asyncio.StreamWriter] = {}
-        self._serving = set[asyncio.Task[None]]()
+        self._serving: dict[str, tuple[asyncio.StreamWriter, asyncio.Task[None]]] = {}
         self._numbers = count(1)
         self._news = asyncio.Event()  # something was said since the last division
         self._failed = asyncio.Event()
@@ -110,8 +109,8 @@ class RateKeeper:
         while True:
             self._news.clear()
             for share in self._shares.due(self._clock()):
-                if (writer := self._writers.get(share.worker)) is not None:
-                    writer.write(_line(share))
+                if (serving := self._serving.get(share.worker)) is not None:
+                    serving[0].write(_line(share))
             await asyncio.sleep(TOGETHER_S)
             with suppress(TimeoutError):  # Python 3.11's wait_for would lose a cancellation that comes with the news
                 async with asyncio.timeout(LOOK_S):
@@ -120,10 +119,9 @@ class RateKeeper:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one process. It has its share until it gives it back or the share expires, also when disconnected."""
         name = f"process {next(self._numbers)}"
-        self._writers[name] = writer
-        if (task := asyncio.current_task()) is not None:
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
+        task = asyncio.current_task()
+        assert task is not None, "each connection has one"
+        self._serving[name] = writer, task
         try:
             group = orjson.loads(await reader.readline())["group"]
             while line := await reader.readline():
@@ -136,16 +134,17 @@ class RateKeeper:
         except (OSError, ValueError, KeyError, TypeError):  # the process was killed, or it is no worker
             pass
         finally:
-            del self._writers[name]
+            del self._serving[name]
             writer.close()
             self._news.set()
 
     async def aclose(self) -> None:
         """Close every connection. The processes go on until their shares expire."""
-        for writer in self._writers.values():
+        serving = [*self._serving.values()]
+        for writer, _ in serving:
             writer.close()
         # A task of a connection that is cancelled at the end of the event loop would be reported as failed.
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*(task for _, task in serving), return_exceptions=True)
 
 
 def remove_folders_of_killed(within: Path, now: float) -> None:
