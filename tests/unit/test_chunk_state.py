@@ -71,6 +71,12 @@ def sent(chunk_state: ChunkState) -> list[str]:
     return [record.id for record in step.records]
 
 
+def lose(chunk_state: ChunkState, decision: Decision = LOST) -> None:
+    """Give this answer until the chunk is not sent again."""
+    while isinstance(chunk_state.next_step(), Send):
+        chunk_state.replied(decision)
+
+
 def look_up_due(chunk_state: ChunkState) -> LookUpReason:
     step = chunk_state.next_step()
     assert isinstance(step, LookUp)
@@ -125,9 +131,8 @@ def test_what_the_server_asks_to_wait_is_handed_on_and_forgotten() -> None:
 
 
 def test_attempts_run_out_gone_is_deleted_there_is_left_in_doubt() -> None:
-    chunk_state = state(3, attempts_max=2)
-    chunk_state.replied(LOST)
-    chunk_state.replied(LOST)
+    chunk_state = state(3)
+    lose(chunk_state)
     assert look_up_due(chunk_state) is LookUpReason.EXHAUSTED
     chunk_state.looked_up(Evidence(found("u1"), proven=True))
     assert told(chunk_state) == [("done", ["u0", "u2"], None)]
@@ -136,8 +141,8 @@ def test_attempts_run_out_gone_is_deleted_there_is_left_in_doubt() -> None:
 
 
 def test_attempts_run_out_and_all_are_gone() -> None:
-    chunk_state = state(2, attempts_max=1)
-    chunk_state.replied(LOST)
+    chunk_state = state(2)
+    lose(chunk_state)
     chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("done", ["u0", "u1"], None)]
     assert chunk_state.left == []
@@ -357,18 +362,17 @@ def test_fresh_and_protected_is_never_sent_and_never_looked_up() -> None:
 
 
 def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
-    chunk_state = state(2, attempts_max=2)
-    chunk_state.replied(UNSENT)
-    chunk_state.replied(UNSENT)
+    chunk_state = state(2)
+    lose(chunk_state, UNSENT)
     assert chunk_state.next_step() is None
     assert left(chunk_state) == ([0, 1], [])
 
 
 def test_gone_and_not_maybe_applied_is_absent_even_when_attempts_ran_out() -> None:
     """Refused, split, and then no connection any more: only the refused request can have deleted what is gone."""
-    chunk_state = state(2, attempts_max=1)
+    chunk_state = state(2)
     chunk_state.replied(REFUSED)
-    chunk_state.replied(UNSENT)
+    lose(chunk_state, UNSENT)
     assert look_up_due(chunk_state) is LookUpReason.EXHAUSTED
     chunk_state.looked_up(Evidence({}, proven=True))
     assert told(chunk_state) == [("absent", ["u0"], "unproven")]
@@ -648,7 +652,7 @@ def test_all_refused_is_no_reason_to_halt_when_few_or_of_several_codes() -> None
     refuse_each(several, lambda id_: Decision(NextStep.SPLIT, Detail(409)) if id_ == "u3" else REFUSED)
     one_deleted = state(ALL_REFUSED_MIN)
     refuse_each(one_deleted, lambda id_: OK if id_ == "u9" else REFUSED)
-    one_left = state(ALL_REFUSED_MIN, attempts_max=1)
+    one_left = state(ALL_REFUSED_MIN)
     refuse_each(one_left, lambda id_: UNSENT if id_ == "u9" else REFUSED)
     for chunk_state in (few, several, one_deleted, one_left):
         assert chunk_state.halt is None
@@ -672,8 +676,8 @@ def test_a_halt_before_anything_was_touched_releases_the_chunk() -> None:
 
 @pytest.mark.parametrize("decision", [LOST, REFUSED, NOT_FOUND])
 def test_a_look_up_that_fails_or_never_comes_leaves_all_in_doubt(decision: Decision) -> None:
-    chunk_state = state(2, attempts_max=1)
-    chunk_state.replied(NOT_FOUND if decision is REFUSED else decision)
+    chunk_state = state(2)
+    lose(chunk_state, NOT_FOUND if decision is REFUSED else decision)
     chunk_state.looked_up(None)
     assert (told(chunk_state), chunk_state.next_step()) == ([], None)
     assert left(chunk_state) == ([], [0, 1])
@@ -776,16 +780,16 @@ def test_unproven_and_unknown_is_split_until_the_api_itself_names_the_id() -> No
 )
 @pytest.mark.parametrize("decision", [UNSURE, LOST])
 def test_unproven_gone_is_no_proof_of_a_deletion(decision: Decision) -> None:
-    chunk_state = state(2, attempts_max=1)
-    chunk_state.replied(decision)
+    chunk_state = state(2)
+    lose(chunk_state, decision)
     chunk_state.looked_up(Evidence({}, proven=False))
     assert (told(chunk_state), chunk_state.next_step()) == ([], None)
     assert left(chunk_state) == ([], [0, 1])
 
 
 def test_one_found_proves_the_others_gone() -> None:
-    chunk_state = state(2, attempts_max=1)
-    chunk_state.replied(LOST)
+    chunk_state = state(2)
+    lose(chunk_state)
     chunk_state.looked_up(Evidence(found("u0"), proven=False))
     assert told(chunk_state) == [("done", ["u1"], None)]
 
@@ -797,11 +801,11 @@ OWN_TESTS = {LookUpReason.CALLED_ABSENT, LookUpReason.REFUSED, LookUpReason.LOST
 @pytest.mark.parametrize("why", sorted(set(LookUpReason) - OWN_TESTS, key=str))
 def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason) -> None:
     """u0 exists, u1 is gone, u2 has a comma and was not found."""
-    chunk_state = state(3, in_doubt=why is LookUpReason.IN_DOUBT, look_first=why is LookUpReason.FIRST, attempts_max=1)
+    chunk_state = state(3, in_doubt=why is LookUpReason.IN_DOUBT, look_first=why is LookUpReason.FIRST)
     if answer := {LookUpReason.UNSURE: UNSURE, LookUpReason.EXHAUSTED: LOST}.get(
         why, NOT_FOUND if why in REFUSED_AS_UNKNOWN else None
     ):
-        chunk_state.replied(answer)
+        lose(chunk_state, answer)
     if why is LookUpReason.LAGGING:
         chunk_state.looked_up(Evidence(found("u0", "u1", "u2"), proven=True))
         chunk_state.replied(NOT_FOUND)

@@ -22,7 +22,7 @@ from bulkdel.core.look_up_lag import RENEWALS_MAX
 from bulkdel.core.outcome import NOTHING_SAID, Detail, Kind, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
-from bulkdel.core.retry import ATTEMPTS_MAX, sends_again
+from bulkdel.core.retry import sends_again
 
 
 class LookUpReason(enum.Enum):
@@ -209,7 +209,7 @@ class ChunkState:
     can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
     lag_over: the records are in doubt for so long that a look-up cannot lag behind the request of that session any
         more.
-    attempts_max: requests without a response, in a row, before the ids are looked up. requests: how many were sent.
+    requests: how many were sent.
     settled: outcomes so far.
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.
@@ -225,7 +225,6 @@ class ChunkState:
     look_first: bool = False
     can_look_up: bool = True
     lag_over: bool = False
-    attempts_max: int = ATTEMPTS_MAX
     to_check: str = TO_CHECK
     requests: int = 0
     settled: list[Settled] = field(default_factory=list)
@@ -416,7 +415,7 @@ class ChunkState:
     def send_again(self, sub_chunk: SubChunk, *, free: bool) -> None:
         """Send again after no response, or one without a clear answer, until the attempts run out."""
         sub_chunk = sub_chunk._replace(attempts=sub_chunk.attempts + (not free))
-        if sends_again(sub_chunk.attempts, self.attempts_max):
+        if sends_again(sub_chunk.attempts):
             self.push(sub_chunk)
         elif sub_chunk.touched:
             self.push(sub_chunk, LookUpReason.EXHAUSTED)

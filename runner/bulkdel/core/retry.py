@@ -25,9 +25,9 @@ RETRY_AFTER_MAX_S = 1e9  # 30 years: longer than any patience, and still a date 
 UNDATED_MAX_S = 60.0  # longest pause for a Retry-After date without a Date header: only our own clock can measure it
 
 
-def sends_again(attempts: int, attempts_max: int = ATTEMPTS_MAX) -> bool:
+def sends_again(attempts: int) -> bool:
     """Whether a request is sent again after so many attempts in a row without a usable response."""
-    return attempts < attempts_max
+    return attempts < ATTEMPTS_MAX
 
 
 def backoff_s(attempt: int, chance: float) -> float:

@@ -27,21 +27,17 @@ class IdStrategy(Strategy):
         super().__init__(chunk, worker, context)
         self._uncontrolled: set[str] = set()  # ids that were not found while there was no control
         # A server that reads an id otherwise in the path of the request would do the action to another account.
-        look_first = context.look_first or bool(self.in_path)
+        first = context.look_first or bool(self.in_path)
         rules = IdRules(
             absence_reaches=context.job.target_state.absence_reaches,
             # Without a look-up these ids are not sent again: protected ones, and those to look up or to copy first.
             resend_unproven=(context.in_doubt_resend or not context.id_type.reusable)
-            and not (chunk.protected or look_first),
+            and not (chunk.protected or first),
             several_requests=context.several_requests,
         )
+        possible = context.lookup.look_ups.possible
         self.state = ChunkState(
-            chunk,
-            rules,
-            look_first=look_first,
-            can_look_up=context.lookup.look_ups.possible,
-            lag_over=self._lag_over,
-            to_check=context.to_check,
+            chunk, rules, look_first=first, can_look_up=possible, lag_over=self._lag_over, to_check=context.to_check
         )
 
     async def look_up(self, step: LookUp, intent_at: Instant | None) -> Evidence | None:  # noqa: ARG002 - of creations
