@@ -48,7 +48,7 @@ IDS = user_ids(2_000)
 @mutant(
     "a refused confirmation prints the new number ready to paste",
     "_how_to_confirm",
-    swap("value not in {None, wanted.get(name)}", "value not in {None, value}"),
+    swap("value not in {None, wanted.get(name)}", "value not in {None, value, wanted.get(name)}"),
     case="wrong count",
 )
 @mutant(

@@ -556,7 +556,7 @@ def test_look_ups_that_go_blind_on_the_way_are_not_believed(tmp_path: Path) -> N
 @mutant(
     "look-ups that find no account now and then are believed in the end",
     "AccountLookup.find_proven",
-    swap("again.empty and self.control.has_account and self._takes_several(again.empty)", "False"),
+    swap("again.empty and self.control.has_account and self._takes_several(again.empty)", "len(unsure) > len(ids)"),
 )
 def test_look_ups_that_are_blind_now_and_then_are_not_believed(tmp_path: Path) -> None:
     """As behind a balancer, of whose two servers one finds no user."""

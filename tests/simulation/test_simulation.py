@@ -134,8 +134,8 @@ def test_no_id_is_lost(batch: int, tmp_path: Path) -> None:
     swap("Presence.NEVER_GONE", "Presence.REACHED"),
 )
 def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
-    """Each of these seeds has found a flaw."""
-    for seed in (70, 119, 237, 285, 634):
+    """Each of these seeds has found a flaw; the first one finds the mutant."""
+    for seed in (64, 70, 119, 237, 285, 634):
         play(seed, tmp_path, "restore")
 
 
@@ -143,13 +143,13 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
     "a process without a lease sends",
     "TimedLease.valid",
     swap("self._terms.means.clock() - self._began < self._terms.lease_s", "True"),
-    case="takeovers-3",
+    case="takeovers-7",
 )
 @mutant(
     "the 429 of a sign-in is not told to the other shards",
     "SharedRate._ask_again",
     swap("limited or self._rate_limiter.throttled > self._throttled_told", "limited"),
-    case="shares-0",
+    case="shares-2",
 )
 @mutant(
     "a lowered share is given away before its process has heard of it",
