@@ -28,6 +28,7 @@ from tests.harness import (
     Ran,
     bulkdel,
     case,
+    environment,
     finish,
     sandbox,
     start,
@@ -91,11 +92,16 @@ def interrupted_pipe(folder: Path, served: Sandbox) -> Ran:
     return ran
 
 
-@mutant(
-    "the command after a pipe forgets its place",
-    "RunPlan.whole_line",
-    swap('line.plus("--run", self.run)', 'line.without("--run")'),
-)
+def test_a_place_that_the_environment_names_stands_in_the_command(tmp_path: Path) -> None:
+    """Another terminal may not have the variable."""
+    export, more = write_objects(tmp_path / "e.jsonl", EMAILS[:3]), {**environment(), "BULKDEL_RUN": "there"}
+    with sandbox(EMAILS[:3], "email") as served:
+        ran = bulkdel(
+            "plan", "delete-users", export, "--id-type", "email", "--host", served.url, env=more, cwd=tmp_path
+        )
+    assert "--run there" in printed(ran), ran
+
+
 def test_the_command_after_a_named_pipe_goes_on(tmp_path: Path) -> None:
     """Accounts that were created anew meanwhile are not deleted, and no id is sent twice."""
     with sandbox(EMAILS, "email") as served:

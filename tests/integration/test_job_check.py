@@ -768,7 +768,8 @@ def test_every_check_is_a_test_of_pytest(check: Callable[..., Checked], tmp_path
     (tmp_path / "test_right.py").write_text(
         f"import pytest\n{marked}def test_it({body}\ndef test_unmarked({body}\ndef test_other():\n    pass\n"
     )
-    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    path = [str(tmp_path), str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
     def told_by(*words: str) -> str:
         command = [sys.executable, "-m", "pytest", "-q", "-rfs", "-p", "bulkdel_jobs.kit.pytest_plugin", *words]

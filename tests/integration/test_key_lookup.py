@@ -462,7 +462,7 @@ async def test_what_was_created_has_to_be_found_before_more_is_created(tmp_path:
 )
 def test_into_an_empty_pool_users_are_created_although_look_ups_lag(tmp_path: Path) -> None:
     """The first users are listed before they are found."""
-    with serve_in_thread(Pool(), Switches(lag_s=0.3)) as sandbox:
+    with serve_in_thread(Pool(), Switches(lag_s=1.2)) as sandbox:
         ran = run_in(sandbox, tmp_path, usernames(*(f"user {number}" for number in range(300))), "--chunk-size", 20)
         assert (ran.code, ran.counts()) == (0, {"done": 300}), ran.err
         assert set(sandbox.pool.effects_of("created", "username").values()) == {1}

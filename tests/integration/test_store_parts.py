@@ -217,7 +217,7 @@ def words_of_failure(step: Callable[[], None]) -> str:
     """The words of what it raises, or ""."""
     try:
         step()
-    except FileFailed as error:
+    except (FileFailed, OSError) as error:
         return str(error)
     return ""
 

@@ -41,7 +41,7 @@ from bulkdel.input.run_input import NewInput
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
-from bulkdel.run_place import default_place, logged_name
+from bulkdel.run_place import logged_name
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.safety.plan_from_file import PlanFile
@@ -483,12 +483,8 @@ class RunPlan:
     @property
     def whole_line(self) -> CommandLine:
         """The same, with what a plan gives too."""
-        line = self.arguments.whole_line
-        if self.arguments.undoes is None:
-            arguments = self.arguments
-            default = default_place(arguments.job.name, arguments.export, sandbox=arguments.settings.sandbox)
-            line = line if "--run" in line.options or self.run == default else line.plus("--run", self.run)
-        line = line.without("--take-over", "--out")  # the first was for the session before this one
+        # --take-over was for the session before this one.
+        line = self.arguments.whole_line.without("--take-over", "--out")
         if self.arguments.command == "plan":  # another user may run it
             line = line.without("--as")
         return line.plus("--not-after", self.until.isoformat()) if self.until else line
