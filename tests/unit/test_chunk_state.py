@@ -571,7 +571,7 @@ def test_success_not_true_is_looked_up_then_split() -> None:
     "what a request without a clear answer may have deleted is refused",
     "IdRules._there",
     swap(
-        "state.refuse_when_lag_is_over(rest)",
+        "state.leave_refused(rest)",
         "state.settle_refused(rest)",
     ),
     case="False",
@@ -658,6 +658,41 @@ def test_all_refused_is_no_reason_to_halt_when_few_or_of_several_codes() -> None
         assert chunk_state.halt is None
         settled = sum(len(one.records) for one in chunk_state.settled)
         assert settled == len(chunk_state.chunk.records) - len(chunk_state.left)
+
+
+@mutant(
+    "refusals of which look-ups may lag count as decided one after the other",
+    "ChunkState._halt_if_all_refused",
+    swap("self._decided", "(*self.settled, *self._lagging)"),
+)
+def test_ids_that_were_accepted_between_refusals_are_no_reason_to_halt() -> None:
+    """Every second id gets an answer that says nothing clear, and look-ups find it."""
+    chunk_state = state(3 * ALL_REFUSED_MIN)
+    while (step := chunk_state.next_step()) is not None:
+        if isinstance(step, LookUp):
+            chunk_state.looked_up(Evidence(found(*step.records.ids), proven=True))
+        elif len(step.records) > 1:
+            chunk_state.replied(REFUSED)
+        else:
+            chunk_state.replied(OK if step.records[0].position % 4 else UNSURE)
+    assert chunk_state.halt is None
+
+
+@mutant(
+    "a request that is lost every second time is sent for ever",
+    "IdRules.looked_up",
+    swap("sub_chunk.attempts if len(there) == len(sub_chunk.records) else 0", "0 * len(there)"),
+)
+def test_requests_come_to_an_end_where_the_api_knows_no_id_that_look_ups_find() -> None:
+    """As behind two servers, of which one answers nothing and the other one knows no account."""
+    chunk_state, sends = state(2), 0
+    while (step := chunk_state.next_step()) is not None and sends < 100:
+        if isinstance(step, LookUp):
+            chunk_state.looked_up(Evidence(found(*step.records.ids), proven=True))
+        else:
+            sends += 1
+            chunk_state.replied(LOST if sends % 2 else NOT_FOUND)
+    assert sends < 20
 
 
 def test_halt_keeps_the_chunk_in_doubt() -> None:

@@ -148,6 +148,22 @@ def test_without_a_response_it_is_not_sent_again_while_look_ups_may_lag(in_doubt
     assert chunk.leave() == ((), ((0, 1),)), "it stays in doubt"
 
 
+@mutant(
+    "a creation that the API asks to repeat is sent for ever",
+    "CreationRules.retry",
+    swap("sends_again(attempts)", "sends_again(0)"),
+)
+def test_a_creation_in_doubt_is_sent_only_so_often() -> None:
+    chunk, sends = state("a", in_doubt=True, lag_over=True), 0
+    while (step := chunk.next_step()) is not None and sends < 100:
+        if isinstance(step, LookUp):
+            look(chunk)
+        else:
+            sends += 1
+            chunk.replied(Decision(NextStep.PER_ID, data=[IdAnswer("a", Verdict.AGAIN)]))
+    assert sends == ATTEMPTS_MAX
+
+
 def test_after_several_requests_without_effect_it_is_left() -> None:
     chunk = state("a")
     look(chunk)

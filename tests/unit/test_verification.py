@@ -34,6 +34,8 @@ from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, j
 from bulkdel.verify.session import gone_rows
 from tests import recorded
 from tests.inputs import rows_of
+from tests.mutants import mutant
+from tests.syntax import swap
 
 AT = "2026-01-01T00:00:00.000Z"
 AT_S = 1_767_225_600.0
@@ -148,10 +150,21 @@ def test_clocks_that_are_not_trusted_make_no_account_a_newer_one() -> None:
     assert judged(row, created_at, SAMPLED._replace(future_s=1), now, reusable=True) is None
 
 
-@pytest.mark.parametrize(("reached", "finding"), [(True, "gone"), (False, "there"), (None, None)])
-def test_an_account_in_the_target_state_is_as_good_as_gone(reached: bool | None, finding: str | None) -> None:
+@mutant(
+    "an account whose state is not known is called still there",
+    "judged",
+    swap("reached is None", "reached is None and reusable"),
+    case="None-False-None",
+)
+@pytest.mark.parametrize(
+    ("reached", "created", "finding"),
+    [(True, False, "gone"), (False, False, "there"), (None, False, None), (False, True, "gone"), (None, True, "gone")],
+)
+def test_an_account_in_the_target_state_is_as_good_as_gone(
+    reached: bool | None, created: bool, finding: str | None
+) -> None:
     row = GoneRow(0, "x", Instant(AT, 0), recreated=False)
-    assert judged(row, None, SAMPLED, Instant(AT, 0), reusable=False, reached=reached) == finding
+    assert judged(row, None, SAMPLED, Instant(AT, 0), reusable=False, reached=reached, created=created) == finding
 
 
 # ── the findings ──────────────────────────────────────────────────────────────────────────────────────────────────────

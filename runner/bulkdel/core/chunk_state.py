@@ -54,7 +54,7 @@ class SubChunk(NamedTuple):
     maybe_applied: a request for them may have been applied, and no response confirmed it. An id that is in the target
         state counts as done.
     touched: a request reached the server and may have had effect. They cannot be released any more.
-    attempts: requests without a response, in a row.
+    attempts: requests without a usable response, in a row.
     just_found: a look-up has just found every one of them.
     was_outside: before a request, a look-up showed that they were not in the target state. If an id is in it
         afterwards, the request has brought it there.
@@ -195,9 +195,9 @@ class ChunkRules(ABC):
     def looked_up(self, state: ChunkState, sub_chunk: SubChunk, why: LookUpReason, evidence: Evidence) -> None:
         """Take in which of the ids exist."""
 
-    @abstractmethod
-    def reason_of(self, records: Records) -> str | None:
+    def reason_of(self, records: Records) -> str | None:  # noqa: ARG002 - of ids nothing is noted
         """The reason that is noted of records that are done; None for none."""
+        return None
 
 
 @dataclass(slots=True)
@@ -214,7 +214,7 @@ class ChunkState:
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.
     contradicted: how many ids in `left` have look-ups that contradict the API, perhaps because they lag.
-    lost: whether a request of this session got no response.
+    lost: whether a request of this session got no clear response.
     halt: why the run must halt. to_check: as of `all_refused`.
     after_s: how many seconds the server asked to wait before the next attempt.
     """
@@ -235,7 +235,8 @@ class ChunkState:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
-    _lagging: list[Settled] = field(default_factory=list)  # to be refused as soon as no look-up can lag
+    _lagging: list[Settled] = field(default_factory=list)  # left until no look-up can lag, and refused by then
+    _decided: list[Settled] = field(default_factory=list)  # both, in the order of the decisions
     _acted: bool = False  # whether a request of this session may have been applied
 
     def __post_init__(self) -> None:
@@ -381,14 +382,16 @@ class ChunkState:
         """Give these records of the sub-chunk their outcome."""
         if records:
             self.settled.append(Settled(kind, records, detail, reason, sub_chunk.attempts + 1))
+            self._decided.append(self.settled[-1])
 
     def settle_refused(self, sub_chunk: SubChunk) -> None:
         """Settle the sub-chunk as refused, with what the API said."""
         self.settle("refused", sub_chunk, sub_chunk.records, detail=sub_chunk.detail)
 
-    def refuse_when_lag_is_over(self, sub_chunk: SubChunk) -> None:
-        """Refuse these if the chunk comes to its end and no look-up can lag; else they are left."""
+    def leave_refused(self, sub_chunk: SubChunk) -> None:
+        """Leave these until no look-up can lag. For the halt they count as refused."""
         self._lagging.append(Settled("refused", sub_chunk.records, sub_chunk.detail))
+        self._decided.append(self._lagging[-1])
 
     def settle_reached(self, sub_chunk: SubChunk, reached: Records, detail: Detail = NOTHING_SAID) -> None:
         """Settle ids in the target state."""
@@ -467,9 +470,9 @@ class ChunkState:
                     self.rules.retry(self, part._replace(maybe_applied=True, touched=True), free=decision.free)
 
     def _halt_if_all_refused(self) -> None:
-        """Halt when ids in a row were refused with one code: the cause is not the ids. They stay in doubt."""
+        """Halt when ids in a row were refused with one code: the cause is not the ids. They get no outcome."""
         row: list[Settled] = []
-        for part in (*self.settled, *self._lagging):
+        for part in self._decided:
             if part.by_the_api:
                 if row and row[0].detail.refusal != part.detail.refusal:
                     row.clear()

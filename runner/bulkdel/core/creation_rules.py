@@ -29,6 +29,7 @@ from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.outcome import TAKEN, Detail, Reduction
 from bulkdel.core.record import Record, Records
+from bulkdel.core.retry import sends_again
 
 HIDDEN = "a look-up may not find it"
 """The reason of an outcome, where no look-up can show whether the account was created."""
@@ -106,7 +107,8 @@ class CreationRules(ChunkRules):
         """See `ChunkRules`."""
         if sub_chunk.maybe_applied:
             attempts = sub_chunk.attempts + (not free)
-            state.push(sub_chunk._replace(attempts=attempts, again=0), LookUpReason.LOST)
+            why = LookUpReason.LOST if sends_again(attempts) else LookUpReason.EXHAUSTED
+            state.push(sub_chunk._replace(attempts=attempts, again=0), why)
         else:
             state.send_again(sub_chunk, free=free)
 

@@ -3,12 +3,14 @@
     Send ── settled ─────────────────────────────→ done; Send the next request, where a chunk takes several
       ├─ per id ─────────────────────────────────→ each id as its answer says: done, refused, Send again, or LookUp
       ├─ retry ── attempts left ─────────────────→ Send again; it may have been applied
-      │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass
+      │           none left ─────────────────────→ LookUp: gone → as below · there → left for a later pass; left at
+      │                                            once if no request may have had effect
       ├─ look up (an id is unknown) ─────────────→ LookUp: there → Send those · gone → absent, or done if it may
       │                                                   have been applied
-      │           and was found just before ─────→ LookUp again, later: gone → as above, Send the others · all there
-      │                                            → split; a single id → left for a later pass, or refused if no
-      │                                            request had effect on it
+      │           and was found just before ─────→ split, unless an earlier request may have had effect: then LookUp
+      │                                            again, later: gone → as above, Send the others · all there → split;
+      │                                            a single id → left for a later pass, or refused if no request had
+      │                                            effect on it
       ├─ look up (success is not true) ──────────→ LookUp: gone → done · there → split; a single id → LookUp again,
       │                                            later; then left, or refused once no look-up can lag
       └─ split ──────────────────────────────────→ two halves; a single id → refused, or LookUp if an earlier request
@@ -18,7 +20,8 @@
     LookUp that could not have found an id ──────→ unknown id: split, alone absent (unproven), left if
                                                   the request may misread it too · else in doubt
     LookUp that fails ───────────────────────────→ in doubt: no outcome, the next run looks first
-    LookUp that finds a protected record ────────→ spared, never sent; in doubt: left while a look-up may lag
+    LookUp that finds a protected record ────────→ spared, never sent; in doubt: left while a look-up may lag, unknown
+                                                  where a chunk takes several requests
     LookUp that finds the target state ──────────→ already, or done if a request may have been applied
 
 "There" is an account that is not in the target state yet. "Gone" is an id without an account: that is the target state
@@ -101,11 +104,15 @@ class IdRules(ChunkRules):
         if there:
             # Another client may delete an id after a first look-up. So an id refused as unknown is looked up again.
             just_found = why is not LookUpReason.FIRST
-            again = sub_chunk._replace(records=Records.of(there), attempts=0, just_found=just_found, was_outside=True)
+            # Attempts begin anew only where the look-up has settled some of the records: so they come to an end.
+            attempts = sub_chunk.attempts if len(there) == len(sub_chunk.records) else 0
+            found = sub_chunk._replace(
+                records=Records.of(there), attempts=attempts, just_found=just_found, was_outside=True
+            )
             if why is LookUpReason.LAGGING and (gone or reached):  # the others may have been refused because of these
-                state.push(again._replace(again=0))
+                state.push(found._replace(again=0))
             else:
-                self._there(state, again, why, evidence.found)
+                self._there(state, found, why, evidence.found)
         rest = sub_chunk._replace(records=Records.of(unsure), attempts=0)
         if len(unsure) == len(sub_chunk.records):
             self._unproven(state, sub_chunk, why, evidence)
@@ -113,9 +120,6 @@ class IdRules(ChunkRules):
             state.push(rest)  # refused because of another id?
         elif unsure:
             self._unproven(state, rest, why, evidence)
-
-    def reason_of(self, records: Records) -> None:
-        """See `ChunkRules`."""
 
     def _contradict(self, state: ChunkState, sub_chunk: SubChunk) -> None:
         """Handle ids that the API refuses as unknown and a look-up finds.
@@ -153,7 +157,7 @@ class IdRules(ChunkRules):
                 state.look_up_again(rest, why)
             case LookUpReason.UNSURE if state.too_early:
                 # A refusal of this id alone would say that the API still knows it.
-                state.refuse_when_lag_is_over(rest)
+                state.leave_refused(rest)
             case LookUpReason.UNSURE | LookUpReason.REFUSED:
                 state.settle_refused(rest)
             case LookUpReason.EXHAUSTED:

@@ -65,17 +65,21 @@ def judged(
     reusable: bool,
     trusted: bool = True,
     reached: bool | None = False,
+    created: bool = False,
 ) -> Finding | None:
     """The finding for a row after a look-up has found its id; None when it cannot be decided.
 
-    reached: whether the account is in the target state (`job.Account`); for a deletion no account is.
+    reached: whether the account is in the target state (`job.Account`); for a deletion no account is. created: whether
+        every account that is there is in it, because the run was to create it.
     created_at: of the account, epoch seconds. An account with an id that is never reused is the one that was meant. A
     reusable id is compared as a run compares rows in doubt. A run records a re-created account after its creation, so
     then only `createdAt` values are compared.
     trusted: False when a clock is known to be wrong.
     """
-    if reached is not False:
-        return "gone" if reached else None
+    if created or reached:
+        return "gone"
+    if reached is None:
+        return None
     if not reusable:
         return "there"
     at = row.at._replace(ahead_s=None) if row.recreated else row.at

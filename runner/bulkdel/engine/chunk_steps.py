@@ -73,7 +73,7 @@ class ChunkInHand:
                 tally.lags_in_vain = 0
             elif step.again == LOOKS_AGAIN_MAX:
                 tally.lags_in_vain += 1
-        if self._context.drain.stop is None or evidence is not None:
+        if self._context.drain.stop is None or evidence is not None:  # else the drain cut it off, and it stays due
             self.state.looked_up(evidence)
 
     async def prepare(self, step: Send) -> Sequence[Request]:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presences
-from bulkdel.core.chunk_state import ChunkState, Evidence, Found, LookUp, Send
-from bulkdel.core.decision import Decision
+from bulkdel.core.chunk_state import ChunkState, Evidence, Found, LookUp
 from bulkdel.core.guards import Spared
 from bulkdel.core.id_rules import IdRules
-from bulkdel.core.record import Chunk, Record, Records
+from bulkdel.core.record import Chunk, Record
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.engine.session_context import SessionContext
 from bulkdel.engine.strategy import WITHOUT_ROW, Strategy
@@ -77,17 +76,6 @@ class IdStrategy(Strategy):
     def redactor(self, ids: Sequence[str]) -> IdRedactor:
         """See `Strategy`."""
         return IdRedactor(self._context.lookup.look_ups.texts(ids))
-
-    def as_sent(self, step: Send) -> Records:
-        """See `Strategy`."""
-        return step.records
-
-    def accepted(self, step: Send, decision: Decision, intent_at: Instant | None) -> Decision:  # noqa: ARG002
-        """See `Strategy`: it is about all of the ids."""
-        return decision
-
-    def end(self) -> None:
-        """Nothing is reserved for ids."""
 
     def _presences(
         self, accounts: dict[str, Account], looked: LookupResult, ids: Sequence[str], protected: set[str]

@@ -17,7 +17,6 @@ from bulkdel.engine.chunk_steps import ChunkInHand
 from bulkdel.engine.creation_strategy import CreationStrategy
 from bulkdel.engine.id_strategy import IdStrategy
 from bulkdel.engine.session_context import SessionContext, doubts_wait_s, wait_for_doubts, write_held
-from bulkdel.engine.strategy import Strategy
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import WorkerStatus
@@ -53,10 +52,11 @@ async def settle_export(
 
 async def settle_chunk(context: SessionContext, records: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. core/chunk_state.py and its rules say what follows."""
-    strategy: Strategy = IdStrategy(records, worker, context)
-    if context.creations is not None:
-        strategy = CreationStrategy(records, worker, context, context.creations)
-    chunk = ChunkInHand(records, worker, context, strategy)
+    if context.creations is None:
+        chunk = ChunkInHand(records, worker, context, IdStrategy(records, worker, context))
+    else:
+        creation = CreationStrategy(records, worker, context, context.creations)
+        chunk = ChunkInHand(records, worker, context, creation)
     await context.lookup.control.prove(worker)  # if no sample was looked up: all wait for one control
     try:
         while (step := chunk.next_step()) is not None:

@@ -137,7 +137,9 @@ class SessionContext:
 def write_settled(
     context: SessionContext, settled: Sequence[Settled], noted: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ) -> None:
-    """Enqueue outcomes, and count them. Begins the drain when too many ids were refused (--max-refused).
+    """Enqueue outcomes, and count them for --max-refused: too many refused ids begin the drain.
+
+    The progress counts them once they are durable.
 
     noted: by id, further facts of the row for the entry, such as the id of the created account.
     """

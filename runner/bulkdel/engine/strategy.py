@@ -61,16 +61,15 @@ class Strategy(ABC):
     def redactor(self, ids: Sequence[str]) -> IdRedactor:
         """Make the redactor that takes these records out of messages."""
 
-    @abstractmethod
     def as_sent(self, step: Send) -> Records:
         """The records as the action gets them."""
+        return step.records
 
-    @abstractmethod
-    def accepted(self, step: Send, decision: Decision, intent_at: Instant | None) -> Decision:
+    def accepted(self, step: Send, decision: Decision, intent_at: Instant | None) -> Decision:  # noqa: ARG002
         """Read an accepted request. intent_at: of the first intent for its records."""
+        return decision
 
-    @abstractmethod
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027 - for ids nothing is reserved
         """Give up what was reserved for the chunk. Its outcomes are enqueued."""
 
     @cached_property

@@ -132,7 +132,8 @@ class PositiveControl:
         async with self._lock:
             if not self.proven and self._tries_left:
                 passes = await self._passes_in_time(worker)
-                self._tries_left -= not (self._creates and self.none_listed)
+                if not (self._creates and self.none_listed):
+                    self._tries_left -= 1
                 self.lost = self.lost or (not passes and self._proven_before)
         return self.proven
 
@@ -215,7 +216,8 @@ class PositiveControl:
         self.answered = listed is not None
         ids, refused = ([], False) if listed is None else (listed.items, listed.refused)
         self.listed = len(ids)
-        self._beside = self._beside if self.has_account else []
+        if not self.has_account:
+            self._beside = []
         self.none_listed = self.answered and not ids and not refused
         self.uncontrolled = refused and not self.known
         if not ids:

@@ -243,7 +243,7 @@ class VerifySession(LoggedSession[Findings]):
         stop, figures = self._drain.stop, {"requests": client.transport.requests, **client.figures}
         self._note_stop({"why": stop.why if stop is not None else "done", **figures})
         await log.aclose()
-        # Why rows are left, `Left` says.
+        # `Left` says why rows are left.
         ending = ending_of(stop, complete=False, limit_reached=False, log_failure=log.failure, left=lambda: "")
         return VerifyResult(ending, figures, self._left)
 
@@ -302,11 +302,19 @@ class VerifySession(LoggedSession[Findings]):
             if (account := looked.accounts.get(row.id)) is None:
                 found[self._missing_means].append(row.position)
                 continue
-            reached = account.reached or self._reopened.job.target_state.created
-            finding = judged(row, account.created_at, sampled, now, reusable=reusable, trusted=trusted, reached=reached)
+            finding = judged(
+                row,
+                account.created_at,
+                sampled,
+                now,
+                reusable=reusable,
+                trusted=trusted,
+                reached=account.reached,
+                created=self._reopened.job.target_state.created,
+            )
             if finding is not None:
                 found[finding].append(row.position)
-            elif reached is False:
+            elif account.reached is False:
                 self._undated[row.position] = self._restored.own_ids(account)
             else:
                 self._left.undated += 1
