@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkdel_jobs.sandbox import Pool, Sandbox, serve_in_thread
+from bulkdel_jobs.sandbox import LIST_PATH, LOOKUP_PATH, Pool, Sandbox, serve_in_thread
 from bulkdel_jobs.sandbox.users import created
-from tests.gateway import Gateway, latin, of_china, small, without_dots
+from tests.gateway import AS_JSON, Gateway, blank, latin, of_china, small, without_dots
 from tests.harness import POOL, Ran, bulkdel
 from tests.jobs import AT
 from tests.mutants import mutant
-from tests.restserver import served
+from tests.restserver import Answer, Asked, served
 from tests.syntax import drop, swap
 
 User = Mapping[str, Any]
@@ -30,6 +31,39 @@ def behind(reads: Callable[[str], str], users: Iterable[User], **more: Any) -> I
         pool.put({**created(pool.users_ever, {}, AT), **user})
     with serve_in_thread(pool) as sandbox, served(Gateway(to=sandbox.url, reads=reads, **more)) as gateway:
         yield gateway.url, sandbox
+
+
+@dataclass
+class Emptied(Gateway):
+    """Lists no account any more after so many lists and look-ups. left: how many remain; None for no end."""
+
+    left: int | None = None
+
+    def answer(self, asked: Asked) -> Answer:
+        path = asked.target.partition("?")[0]
+        if self.left is not None and path in {LIST_PATH, LOOKUP_PATH}:
+            self.left -= 1
+            if path == LIST_PATH and self.left < 0:
+                return 200, b'{"statusCode":200,"message":"","data":{"totalCount":0,"list":[]}}', AS_JSON
+        return super().answer(asked)
+
+
+@mutant(
+    "verify takes an empty list for a pool that this process has emptied",
+    "MarkControl._look_up",
+    swap("self._control.known or self._control.needs_account", "self._control.known"),
+)
+def test_verify_does_not_believe_a_list_that_has_become_empty(tmp_path: Path) -> None:
+    """Behind a gateway that reads a plus as a blank, look-ups find none of the accounts that are there again."""
+    odd, others = [f"ann+{number}@x.example" for number in range(5)], [f"bob{number}@x.example" for number in range(50)]
+    pool = Pool.from_ids([*odd, *others, "keep@x.example", "kept@x.example"], "email")
+    with serve_in_thread(pool) as sandbox, served(Emptied(to=sandbox.url)) as gateway:
+        rows = [{"email": email} for email in (*odd, *others)]
+        assert delete(gateway.url, tmp_path, rows, 55, "--id-type", "email", "--id-field", "email").code == 0
+        assert pool.add_ids(odd, "email", created_at=AT) == len(odd)
+        gateway.reads, gateway.left = blank, 2
+        ran = bulkdel("verify", tmp_path / "export.jsonl.runs/delete-users", "--host", gateway.url, "--json")
+        assert (ran.code, ran.summary["could_not_tell"] >= len(odd)) == (4, True), ran
 
 
 def delete(url: str, folder: Path, rows: Iterable[User], count: int, *more: object) -> Ran:

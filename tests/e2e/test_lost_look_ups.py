@@ -111,7 +111,7 @@ class Emptying(Forum):
 @mutant(
     "verify takes a control without an account for a proof",
     "PositiveControl._known_pass",
-    swap("not known and not self._needs_account", "not known"),
+    swap("not known and not self.needs_account", "not known"),
 )
 @mutant(
     "look-ups that have ceased to find accounts leave rows without a reason",

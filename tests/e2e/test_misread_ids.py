@@ -144,7 +144,10 @@ def test_where_the_list_is_empty_no_account_can_be_misread(tmp_path: Path) -> No
 @mutant(
     "an empty list shows that no account can be misread although accounts are known to be there",
     "MarkControl._look_up",
-    swap("not listed and self._control.lists_some and not self._control.known", "not listed"),
+    swap(
+        "not listed and self._control.lists_some and not (self._control.known or self._control.needs_account)",
+        "not listed",
+    ),
 )
 def test_a_list_that_is_always_empty_proves_nothing(tmp_path: Path) -> None:
     """A proxy hides the accounts with a slash, and the list never has an account."""

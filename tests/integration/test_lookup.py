@@ -873,7 +873,7 @@ async def test_an_exclude_file_is_not_looked_up_half() -> None:
 @mutant(
     "an empty list is believed while accounts of the sample are there",
     "PositiveControl._known_pass",
-    swap("not known and not self._needs_account", "True"),
+    swap("not known and not self.needs_account", "True"),
 )
 @pytest.mark.parametrize(
     ("listed", "known", "gone", "finds", "expected"),

@@ -133,14 +133,15 @@ class MarkControl:
 
         A mark that no account has stays as it was; after a few lists without it, no further list is asked for. But a
         capital letter counts as read while accounts are listed and none of them has one. After an empty list every mark
-        counts as read, if the list was not empty before and no account is known to exist.
+        counts as read, if the list was not empty before, no account is known to exist, and the control may do without
+        one: this process may have deleted them all.
         """
         began = self._client.clock()
         if (answer := await self._control.list_accounts(worker)) is None:
             return None
         listed = answer.items
         there = [*dict.fromkeys([*listed, *self._control.known])]
-        if not listed and self._control.lists_some and not self._control.known:
+        if not listed and self._control.lists_some and not (self._control.known or self._control.needs_account):
             self._read_at.update(dict.fromkeys(marks, began))
         marks_there = set[str]().union(*map(self._marks, there))
         self._small_at = began if listed and CAPITAL not in marks_there else float("-inf")

@@ -87,7 +87,7 @@ class PositiveControl:
         self._proven_at = float("-inf")  # when the latest look-up began that has found an account, or a control passed
         self._proven_before = seen.proven_before
         self._creates = creates
-        self._needs_account = needs_account
+        self.needs_account = needs_account
         self.known = dict.fromkeys(seen.known)
         self._beside: list[str] = []  # at most one account, which the latest control has found
         self.proven = seen.proven
@@ -235,7 +235,7 @@ class PositiveControl:
         for id_ in reversed(known):
             if (found := await self._is_found([id_], worker)) or found is None:
                 return bool(found)
-        return not known and not self._needs_account
+        return not known and not self.needs_account
 
     async def _is_found(self, ids: Sequence[str], worker: WorkerStatus) -> bool | None:
         """Whether a look-up finds one of the accounts; None without a response."""

@@ -282,7 +282,7 @@ class VerifySession(LoggedSession[Findings]):
         looked = await live.lookup.find_all(ids, worker)
         if looked is None or (looked.empty and not live.lookup.control.proven):
             self._left.failed += len(rows)
-            self._left.last_failure = live.lookup.failed
+            self._left.last_failure = live.lookup.failed or "look-ups find no account any more"
             self._failed_in_row += 1
             if self._failed_in_row >= FAILED_MAX:
                 self._failed_in_row = 0
@@ -350,10 +350,10 @@ class VerifySession(LoggedSession[Findings]):
         elif not lookup.control.answered:
             why = f"the control's look-up failed: {lookup.failed}. Does the key have the permission to read {noun}s?"
         elif lookup.control.listed:
-            why = f"the control failed: look-ups by {kind} find no {noun}, not even those that the pool lists"
+            why = f"the control failed: look-ups by {kind} find no {noun}, not even those that the pool lists."
         else:
             why = (
                 f"the pool lists no {noun} that could be looked up by {kind} as a control: it is empty, or the key may "
-                f"not see its {noun}s. If it is meant to be empty, create one {noun} in it and verify again"
+                f"not see its {noun}s. If it is meant to be empty, create one {noun} in it and verify again."
             )
-        raise Halted(f"{why}. So an empty response proves nothing, and none was counted as proof")
+        raise Halted(f"{why} An empty response proves nothing now, and none was counted as proof")
