@@ -235,8 +235,7 @@ class ChunkState:
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
-    _lagging: list[Settled] = field(default_factory=list)  # left until no look-up can lag, and refused by then
-    _decided: list[Settled] = field(default_factory=list)  # both, in the order of the decisions
+    _decided: list[Settled] = field(default_factory=list)  # outcomes, and what was left refused, in their order
     _acted: bool = False  # whether a request of this session may have been applied
 
     def __post_init__(self) -> None:
@@ -348,8 +347,6 @@ class ChunkState:
         The refusals of an unfinished chunk are given up, too. If the whole chunk turns out to be refused with one code,
         the cause is not the ids. An id with a recorded refusal would never be sent again.
         """
-        self.leave_until_lag_over(*(SubChunk(part.records, touched=True) for part in self._lagging))
-        self._lagging = []
         if not self.left and not self._stack:
             return (), ()
         sub_chunks = [*self.left, *(without_look_up(sub_chunk, why) for sub_chunk, why in self._stack)]
@@ -390,8 +387,8 @@ class ChunkState:
 
     def leave_refused(self, sub_chunk: SubChunk) -> None:
         """Leave these until no look-up can lag. For the halt they count as refused."""
-        self._lagging.append(Settled("refused", sub_chunk.records, sub_chunk.detail))
-        self._decided.append(self._lagging[-1])
+        self.leave_until_lag_over(sub_chunk)
+        self._decided.append(Settled("refused", sub_chunk.records, sub_chunk.detail))
 
     def settle_reached(self, sub_chunk: SubChunk, reached: Records, detail: Detail = NOTHING_SAID) -> None:
         """Settle ids in the target state."""
@@ -400,10 +397,10 @@ class ChunkState:
         else:
             self.settle("already", sub_chunk, reached, detail=detail, reason=sub_chunk.unproven)
 
-    def leave_until_lag_over(self, *sub_chunks: SubChunk) -> None:
+    def leave_until_lag_over(self, sub_chunk: SubChunk) -> None:
         """Leave records until no look-up can lag behind their requests."""
-        self.contradicted += sum(len(sub_chunk.records) for sub_chunk in sub_chunks)
-        self.left += sub_chunks
+        self.contradicted += len(sub_chunk.records)
+        self.left.append(sub_chunk)
 
     def split(self, sub_chunk: SubChunk) -> None:
         """Send both halves; refuse a single record."""
