@@ -14,29 +14,25 @@ class Relay:
     def __init__(self, outgoing: Outgoing) -> None:
         """outgoing: to the other end."""
         self._outgoing = outgoing
-        self._writers: dict[int, asyncio.StreamWriter] = {}
-        self._tasks = set[asyncio.Task[None]]()
+        self._connections: dict[int, tuple[asyncio.StreamWriter, asyncio.Task[None]]] = {}
 
     def begin(self, key: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry the lines of a connection to the other end, from now until the connection ends."""
-        self._writers[key] = writer
-        task = asyncio.create_task(self._carry(key, reader))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._connections[key] = writer, asyncio.create_task(self._carry(key, reader))
 
     def write(self, key: int, line: bytes) -> None:
         """Write a line from the other end. It is dropped when the connection has ended."""
-        if key in self._writers:
-            self._writers[key].write(line)
+        if key in self._connections:
+            self._connections[key][0].write(line)
 
     def end(self, key: int) -> None:
         """End a connection: it has ended at the other end."""
-        if key in self._writers:
-            self._writers[key].close()
+        if key in self._connections:
+            self._connections[key][0].close()
 
     def close(self) -> None:
         """End every connection."""
-        for key in self._writers:
+        for key in self._connections:
             self.end(key)
 
     async def _carry(self, key: int, reader: asyncio.StreamReader) -> None:
@@ -44,4 +40,5 @@ class Relay:
             while line := await reader.readline():
                 self._outgoing.add(Kind.RATE, line, key)
         self._outgoing.add(Kind.RATE_END, key=key)
-        self._writers.pop(key).close()
+        writer, _ = self._connections.pop(key)
+        writer.close()
