@@ -200,8 +200,8 @@ class SendingSession(RunSession):
             proven=server.proven,
             proven_before=bool((self._log.progress.header.sample or {}).get("found")),
             fullest=server.fullest,
-            may_list=server.lists,
-            lists_some=server.shows,
+            may_list=server.may_list,
+            lists_some=server.lists_some,
             known=() if creates else server.found,
         )
         return AccountLookup(client, self._look_ups, self._around.chance, seen=seen, creates=creates)

@@ -57,9 +57,9 @@ class Order:
     """Whether the run has found an account."""
     fullest: int
     """The most accounts that a look-up has returned."""
-    lists: bool
+    may_list: bool
     """Whether the API has listed accounts for this key."""
-    shows: bool
+    lists_some: bool
     """Whether it has listed one."""
     administrator: list[str]
     """Ids of the account that the pool keeps."""

@@ -265,8 +265,8 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
             fullest=order.fullest,
             administrator=order.administrator,
             found_before=order.proven,
-            lists=order.lists,
-            shows=order.shows,
+            may_list=order.may_list,
+            lists_some=order.lists_some,
         ),
     )
     return plan, log

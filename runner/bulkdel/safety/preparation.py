@@ -252,8 +252,8 @@ async def with_sample_check(
             administrator,
             found_before=lookup.control.proven,
             owner_unknown=bool(auth.users) and not owner,
-            lists=lookup.control.may_list,
-            shows=lookup.control.lists_some,
+            may_list=lookup.control.may_list,
+            lists_some=lookup.control.lists_some,
             blind=0 if lookup.control.proven else lookup.control.listed,
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))

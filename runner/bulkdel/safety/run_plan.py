@@ -290,7 +290,7 @@ class SampleCheck:
     administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.
     found_before: whether another look-up than that of the sample has found an account, in this process or in the one
     that started it.
-    lists: whether the API has listed accounts for this key. shows: whether it has listed one.
+    may_list: whether the API has listed accounts for this key. lists_some: whether it has listed one.
     blind: how many accounts the API lists of which look-ups find none; 0 when any look-up has found an account.
     """
 
@@ -307,8 +307,8 @@ class SampleCheck:
     administrator: Sequence[str] = ()
     found_before: bool = False
     owner_unknown: bool = False
-    lists: bool = False
-    shows: bool = False
+    may_list: bool = False
+    lists_some: bool = False
     blind: int = 0
 
     @property
