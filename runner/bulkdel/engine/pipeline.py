@@ -50,23 +50,23 @@ async def settle_export(
             passes += 1
 
 
-async def settle_chunk(context: SessionContext, records: Chunk, worker: WorkerStatus) -> None:
+async def settle_chunk(context: SessionContext, chunk: Chunk, worker: WorkerStatus) -> None:
     """Give every record of a chunk its outcome. core/chunk_state.py and its rules say what follows."""
     if context.creations is None:
-        chunk = ChunkInHand(records, worker, context, IdStrategy(records, worker, context))
+        in_hand = ChunkInHand(chunk, worker, context, IdStrategy(chunk, worker, context))
     else:
-        creation = CreationStrategy(records, worker, context, context.creations)
-        chunk = ChunkInHand(records, worker, context, creation)
+        creation = CreationStrategy(chunk, worker, context, context.creations)
+        in_hand = ChunkInHand(chunk, worker, context, creation)
     await context.lookup.control.prove(worker)  # if no sample was looked up: all wait for one control
     try:
-        while (step := chunk.next_step()) is not None:
+        while (step := in_hand.next_step()) is not None:
             if isinstance(step, LookUp):
-                await chunk.look_up(step)
+                await in_hand.look_up(step)
             else:
-                requests = await chunk.prepare(step)  # no id is protected, every copy is on the disk (--backup)
-                await chunk.write_intent(step)  # durable before the request
-                await chunk.send(step, requests)  # the response is read into a decision
+                requests = await in_hand.prepare(step)  # no id is protected, every copy is on the disk (--backup)
+                await in_hand.write_intent(step)  # durable before the request
+                await in_hand.send(step, requests)  # the response is read into a decision
     finally:
-        chunk.write_outcomes()  # durable before they are counted
-    if chunk.state.halt is not None:
-        raise Halted(chunk.state.halt)
+        in_hand.write_outcomes()  # durable before they are counted
+    if in_hand.state.halt is not None:
+        raise Halted(in_hand.state.halt)
