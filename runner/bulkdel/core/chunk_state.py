@@ -19,7 +19,7 @@ from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
 from bulkdel.core.held_outcomes import TO_CHECK, all_refused, size
 from bulkdel.core.look_up_lag import RENEWALS_MAX
-from bulkdel.core.outcome import NOTHING_SAID, Detail, Kind, Settled
+from bulkdel.core.outcome import NOTHING_SAID, UNPROVEN, Detail, Kind, Settled
 from bulkdel.core.ranges import Ranges
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.retry import sends_again
@@ -96,7 +96,7 @@ class SubChunk(NamedTuple):
         A request for several ids that was refused because of one may have had effect on the others: on all of them, or
         on some of them if the server stops at the refused one.
         """
-        return "unproven" if self.shared else None
+        return UNPROVEN if self.shared else None
 
     @property
     def may_lag(self) -> bool:
@@ -347,8 +347,6 @@ class ChunkState:
         The refusals of an unfinished chunk are given up, too. If the whole chunk turns out to be refused with one code,
         the cause is not the ids. An id with a recorded refusal would never be sent again.
         """
-        if not self.left and not self._stack:
-            return (), ()
         sub_chunks = [*self.left, *(without_look_up(sub_chunk, why) for sub_chunk, why in self._stack)]
         if self._stack:
             sub_chunks += self._taken_back(touched=True)

@@ -36,7 +36,7 @@ from bulkdel.core.account_match import Presence
 from bulkdel.core.chunk_state import ChunkRules, ChunkState, Evidence, Found, LookUpReason, SubChunk, without_look_up
 from bulkdel.core.decision import Decision, NextStep
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
-from bulkdel.core.outcome import Kind
+from bulkdel.core.outcome import RE_CREATED, UNPROVEN, Kind
 from bulkdel.core.record import Record, Records
 
 REFUSED_AS_UNKNOWN = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.LAGGING})
@@ -183,7 +183,7 @@ class IdRules(ChunkRules):
         elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
             # The API called this very id unknown, and no server splits an id in the body of a request.
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"
-            state.settle(kind, sub_chunk, records, detail=detail, reason="unproven")
+            state.settle(kind, sub_chunk, records, detail=detail, reason=UNPROVEN)
         elif why is LookUpReason.REFUSED and not sub_chunk.maybe_applied:
             state.settle("refused", sub_chunk, records, detail=detail, reason=sub_chunk.unproven)
         elif why is LookUpReason.REFUSED and not state.can_look_up:
@@ -215,7 +215,7 @@ class IdRules(ChunkRules):
         for record in sub_chunk.records:
             by_presence[found[record.id]].append(record)
         new = Records.of(by_presence[Presence.NEW])  # so the account that was meant is gone
-        state.settle("done" if self.absence_reaches else "absent", sub_chunk, new, reason="re-created")
+        state.settle("done" if self.absence_reaches else "absent", sub_chunk, new, reason=RE_CREATED)
         state.settle("unknown", sub_chunk, Records.of(by_presence[Presence.UNDATED]), reason="perhaps re-created")
         meant = by_presence[Presence.OLD]
         if state.protected:

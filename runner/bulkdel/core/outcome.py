@@ -114,6 +114,13 @@ TAKEN = "taken"
 """The reason of a refusal without a request: another account has a key of the account that was to be created."""
 
 
+UNPROVEN = "unproven"
+"""The reason of an outcome that only a response of the server shows: nothing proves that it was not so before."""
+
+RE_CREATED = "re-created"
+"""The reason of an outcome: the account that was meant is gone, and a newer one has the id."""
+
+
 class Reduction(NamedTuple):
     """A row without something that the API may refuse: a reference to what no longer exists, such as a department.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from bulkdel.core.bad_rows import with_article
-from bulkdel.core.outcome import REMAINING
+from bulkdel.core.outcome import RE_CREATED, REMAINING, TAKEN, UNPROVEN
 from bulkdel.format import counted
 from bulkdel.report.facts import Light, RunFacts, SessionFacts, VerifyFacts
 
@@ -24,12 +24,12 @@ MEANINGS = {
 """One line for each outcome, by the engine's word."""
 
 REASONS = {
-    "unproven": "nothing proves that it was so before this run: only a response of the server says so",
-    "re-created": "the {noun} that was meant is gone, and a newer one has the id",
+    UNPROVEN: "nothing proves that it was so before this run: only a response of the server says so",
+    RE_CREATED: "the {noun} that was meant is gone, and a newer one has the id",
     "perhaps re-created": "a {noun} is there, and nothing tells whether it is the one that was meant",
     "excluded after it was sent": "it was excluded after a request that may have had effect",
     "refused after a request that may have been applied": "it was refused after a request that may have had effect",
-    "taken": "another {noun} has one of its keys",
+    TAKEN: "another {noun} has one of its keys",
     "look-ups return another account": "look-ups for it return another {noun}",
     "perhaps another account": "nothing tells whether this run created the {noun} that is there",
     "a look-up may not find it": "a look-up may not find it",

@@ -27,6 +27,7 @@ from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, VerifyHeader, stamp
+from bulkdel.core.outcome import RE_CREATED
 from bulkdel.core.ranges import ranges_of
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
@@ -139,7 +140,7 @@ def gone_rows(
             if result.kind not in CLAIMED or result.outcome is None:
                 continue
             made = {each["position"]: each[MADE] for each in result.outcome.exceptions if each.get(MADE)}
-            at, recreated = Instant(result.outcome.at, result.outcome.ahead_s), result.outcome.reason == "re-created"
+            at, recreated = Instant(result.outcome.at, result.outcome.ahead_s), result.outcome.reason == RE_CREATED
             for position in range(result.start, result.stop):
                 wanted = drawn is None or number == pick
                 if drawn is not None and wanted:
