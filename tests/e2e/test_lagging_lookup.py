@@ -51,7 +51,7 @@ def test_refused_as_unknown_and_found_is_looked_up_again(tmp_path: Path) -> None
 
 @mutant(
     "the lag of a row that is sent again is counted from its first request",
-    "Strategy._lag_over",
+    "Strategy._old_doubt",
     swap("self._chunk.doubt.latest", "self._chunk.doubt.since"),
 )
 def test_a_row_of_long_ago_that_is_sent_again_waits_as_a_new_one(tmp_path: Path) -> None:

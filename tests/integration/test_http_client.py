@@ -24,8 +24,9 @@ from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.drain import Drain
 from bulkdel.engine.pipeline import settle_chunk
-from bulkdel.engine.session_context import SessionContext, Tally
+from bulkdel.engine.session_context import SessionContext
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.tally import Tally
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client, WorkerState, WorkerStatus

@@ -165,7 +165,7 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
 )
 @mutant(
     "a membership that may have been put back is released",
-    "ChunkState.leave",
+    "ChunkState.end",
     swap(
         "[record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]",
         "[record for sub_chunk in sub_chunks for record in sub_chunk.records]",
@@ -214,13 +214,13 @@ def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed
 
 @mutant(
     "a look-up counts as up to date as soon as a session got no response",
-    "Strategy._lag_over",
+    "Strategy._old_doubt",
     swap("self._context.lag_is_over(self._chunk.doubt.latest)", "bool(self._chunk.doubt.latest)"),
 )
 @mutant(
     "an id is refused although a look-up may lag behind its deletion",
     "ChunkState.too_early",
-    swap("self.lost or not self.lag_over", "False"),
+    swap("self.lost or not self.old_doubt", "False"),
 )
 def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(tmp_path: Path) -> None:
     """It is killed at some turn of its loop; the next one begins a second later, and look-ups lag by eight minutes."""

@@ -98,7 +98,7 @@ def test_ids_that_are_to_be_sent_again_do_not_touch_the_others() -> None:
         assert step.attempt == attempt + 1
         chunk_state.replied(answer(**dict.fromkeys(step.records.ids, Verdict.AGAIN)))
     assert chunk_state.next_step() is None
-    assert chunk_state.leave() == (((0, 3),), ()), "the server did nothing with them"
+    assert chunk_state.end() == (((0, 3),), ()), "the server did nothing with them"
 
 
 def test_refusals_in_a_row_in_one_answer_halt() -> None:
@@ -107,7 +107,7 @@ def test_refusals_in_a_row_in_one_answer_halt() -> None:
     chunk_state.replied(answer(u10=Verdict.SETTLED, u11=Verdict.SETTLED, **verdicts))
     assert chunk_state.halt is not None
     assert outcomes(chunk_state) == {"u10": ("done", None), "u11": ("done", None)}
-    assert chunk_state.leave() == ((), ((0, ALL_REFUSED_MIN),))
+    assert chunk_state.end() == ((), ((0, ALL_REFUSED_MIN),))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_an_id_that_was_there_already_for_one_request_gets_the_next_one() -> Non
 def test_a_chunk_of_several_requests_that_stops_between_them_is_in_doubt() -> None:
     chunk_state = state(2)
     chunk_state.replied(OK, 2)
-    assert chunk_state.leave() == ((), ((0, 2),))
+    assert chunk_state.end() == ((), ((0, 2),))
 
 
 # A job whose target state is not absence
@@ -326,7 +326,7 @@ def test_every_id_ends_once_and_as_the_server_knows(data: st.DataObject) -> None
     else:
         raise AssertionError("it does not end")
     ended = [id_ for one in chunk_state.settled for id_ in one.records.ids]
-    untouched, doubtful = chunk_state.leave()
+    untouched, doubtful = chunk_state.end()
     left = {i for start, stop in (*untouched, *doubtful) for i in range(start, stop)}
     assert len(ended) == len(set(ended))
     assert {*ended, *(f"u{i}" for i in left)} == {f"u{i}" for i in range(size)}

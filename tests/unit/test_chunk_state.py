@@ -15,7 +15,7 @@ from bulkdel.core.account_match import Doubt, Instant, Presence
 from bulkdel.core.chunk_state import ChunkState, Evidence, Found, LookUp, LookUpReason, Send, SubChunk
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, NoResponse, Verdict, decision_on_no_response
 from bulkdel.core.halt_limits import ALL_REFUSED_MIN
-from bulkdel.core.id_rules import REFUSED_AS_UNKNOWN, IdRules
+from bulkdel.core.id_rules import REFUSED_AS_UNKNOWN, REFUSED_SINCE, IdRules
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.outcome import Detail
 from bulkdel.core.ranges import positions_in
@@ -88,7 +88,7 @@ def found(*ids: str, presence: Presence = OLD) -> Found:
 
 
 def left(chunk_state: ChunkState) -> tuple[list[int], list[int]]:
-    untouched, doubtful = chunk_state.leave()
+    untouched, doubtful = chunk_state.end()
     return [p // 2 for p in positions_in(untouched)], [p // 2 for p in positions_in(doubtful)]
 
 
@@ -99,7 +99,7 @@ def test_a_protected_chunk_that_is_not_in_doubt_is_spared_without_a_request() ->
     chunk_state = state(3, protected=True)
     assert chunk_state.next_step() is None
     assert chunk_state.spared == [*records(3)]
-    assert chunk_state.leave() == ((), ())
+    assert chunk_state.end() == ((), ())
 
 
 def test_settled_at_once() -> None:
@@ -218,7 +218,7 @@ def test_a_look_up_that_is_renewed_is_no_repetition() -> None:
 
 
 def test_a_refusal_as_unknown_of_an_id_that_is_there_keeps_what_the_api_said() -> None:
-    chunk_state = state(2, lag_over=True)
+    chunk_state = state(2, old_doubt=True)
     chunk_state.replied(NOT_FOUND)
     chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(NOT_FOUND)
@@ -227,7 +227,7 @@ def test_a_refusal_as_unknown_of_an_id_that_is_there_keeps_what_the_api_said() -
 
 
 def test_an_id_that_is_there_after_an_unclear_response_keeps_what_the_api_said() -> None:
-    chunk_state = state(1, lag_over=True)
+    chunk_state = state(1, old_doubt=True)
     chunk_state.replied(UNSURE)
     while isinstance(chunk_state.next_step(), LookUp):
         chunk_state.looked_up(Evidence(found("u0"), proven=True))
@@ -235,7 +235,7 @@ def test_an_id_that_is_there_after_an_unclear_response_keeps_what_the_api_said()
 
 
 def test_an_id_that_an_answer_calls_absent_and_that_is_there_keeps_what_the_api_said() -> None:
-    chunk_state = state(1, lag_over=True)
+    chunk_state = state(1, old_doubt=True)
     chunk_state.replied(Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.ABSENT, Detail(404))]))
     while isinstance(chunk_state.next_step(), LookUp):
         chunk_state.looked_up(Evidence(found("u0"), proven=True))
@@ -338,27 +338,27 @@ def test_without_a_trusted_look_nothing_is_sent(answer: Found | None, proven: bo
 @mutant(
     "an id is called excluded while a look-up may lag behind its deletion",
     "IdRules._spare",
-    swap("state.leave_until_lag_over(rest)", "state.spared += kept"),
+    swap("state.leave_until_lag_over(rest)", "state.spare(kept)"),
     case="False",
 )
-@pytest.mark.parametrize("lag_over", [False, True])
-def test_in_doubt_and_protected_since_is_never_sent(lag_over: bool) -> None:
-    chunk_state = state(3, in_doubt=True, protected=True, lag_over=lag_over)
+@pytest.mark.parametrize("old_doubt", [False, True])
+def test_in_doubt_and_protected_since_is_never_sent(old_doubt: bool) -> None:
+    chunk_state = state(3, in_doubt=True, protected=True, old_doubt=old_doubt)
     chunk_state.looked_up(Evidence({"u1": Presence.OLD, "u2": Presence.NEW}, proven=True))
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u2"], "re-created")]
-    for again in () if lag_over else range(1, LOOKS_AGAIN_MAX + 1):
+    for again in () if old_doubt else range(1, LOOKS_AGAIN_MAX + 1):
         assert chunk_state.next_step() == LookUp(records(3)[1:2], LookUpReason.IN_DOUBT, again)
         chunk_state.looked_up(Evidence({"u1": Presence.OLD}, proven=True))
     assert chunk_state.next_step() is None
-    assert chunk_state.spared == ([records(3)[1]] if lag_over else [])
-    assert (chunk_state.contradicted, left(chunk_state)) == ((0, ([], [])) if lag_over else (1, ([], [1])))
+    assert chunk_state.spared == ([records(3)[1]] if old_doubt else [])
+    assert (chunk_state.contradicted, left(chunk_state)) == ((0, ([], [])) if old_doubt else (1, ([], [1])))
 
 
 def test_fresh_and_protected_is_never_sent_and_never_looked_up() -> None:
     chunk_state = state(2, protected=True, look_first=True)
     assert chunk_state.next_step() is None
     assert (chunk_state.spared, chunk_state.settled) == ([*records(2)], [])
-    assert chunk_state.leave() == ((), ())
+    assert chunk_state.end() == ((), ())
 
 
 def test_attempts_run_out_without_a_connection_nothing_was_touched() -> None:
@@ -450,10 +450,10 @@ def test_a_look_up_that_lags_is_asked_again_until_it_tells() -> None:
     "IdRules.looked_up",
     swap("gone or reached", "not there"),
 )
-@pytest.mark.parametrize("lag_over", [False, True])
-def test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again(lag_over: bool) -> None:
+@pytest.mark.parametrize("old_doubt", [False, True])
+def test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again(old_doubt: bool) -> None:
     """Another program deleted u0, and look-ups lagged. The API has never refused u1 on its own account."""
-    chunk_state = state(2, in_doubt=True, lag_over=lag_over)
+    chunk_state = state(2, in_doubt=True, old_doubt=old_doubt)
     chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     chunk_state.replied(NOT_FOUND)
     for _ in range(LOOKS_AGAIN_MAX - 1):
@@ -466,10 +466,10 @@ def test_ids_refused_with_one_that_turns_out_to_be_gone_are_sent_again(lag_over:
     assert told(chunk_state) == [("done", ["u0"], None), ("done", ["u1"], None)]
 
 
-@pytest.mark.parametrize("lag_over", [False, True])
+@pytest.mark.parametrize("old_doubt", [False, True])
 @pytest.mark.parametrize("in_doubt", [False, True])
-def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(in_doubt: bool, lag_over: bool) -> None:
-    chunk_state = state(1, in_doubt=in_doubt, lag_over=lag_over)
+def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(in_doubt: bool, old_doubt: bool) -> None:
+    chunk_state = state(1, in_doubt=in_doubt, old_doubt=old_doubt)
     if in_doubt:
         chunk_state.looked_up(Evidence(found("u0"), proven=True))
     else:
@@ -478,7 +478,7 @@ def test_a_single_id_that_may_be_deleted_is_not_refused_while_look_ups_may_lag(i
         chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(NOT_FOUND)
     look_in_vain(chunk_state, "u0")
-    if in_doubt and lag_over:
+    if in_doubt and old_doubt:
         assert [one.kind for one in chunk_state.settled] == ["refused"]
     else:
         assert (chunk_state.settled, chunk_state.contradicted) == ([], 1)
@@ -586,7 +586,7 @@ def test_success_not_true_is_looked_up_then_split() -> None:
 def test_an_id_is_refused_only_when_no_look_up_can_lag(lost: bool) -> None:
     """At first it is left. Later it is sent once more; with a lost response it is left again."""
     for in_doubt in (False, True):
-        chunk_state = state(1, in_doubt=in_doubt, lag_over=in_doubt)
+        chunk_state = state(1, in_doubt=in_doubt, old_doubt=in_doubt)
         if in_doubt:
             chunk_state.looked_up(Evidence(found("u0"), proven=True))
         if lost:
@@ -876,7 +876,7 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
     assert steps == expected.get(why, [["u0"]])
 
 
-@pytest.mark.parametrize("lag_over", [False, True])
+@pytest.mark.parametrize("old_doubt", [False, True])
 @pytest.mark.parametrize(
     ("finds", "expected"),
     [
@@ -885,10 +885,10 @@ def test_absence_that_proves_nothing_beside_absence_that_does(why: LookUpReason)
     ],
 )
 def test_refused_after_a_request_that_may_have_been_applied(
-    finds: list[str], expected: list[object], lag_over: bool
+    finds: list[str], expected: list[object], old_doubt: bool
 ) -> None:
     """The id is looked up, a few times if it is there: the look-up may lag, but not behind a request of long ago."""
-    chunk_state = state(1, in_doubt=True, lag_over=lag_over)
+    chunk_state = state(1, in_doubt=True, old_doubt=old_doubt)
     chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(REFUSED)
     looks = 0
@@ -897,7 +897,7 @@ def test_refused_after_a_request_that_may_have_been_applied(
         chunk_state.looked_up(Evidence(found(*finds), proven=True))
         looks += 1
     assert told(chunk_state) == expected
-    assert looks == (1 + LOOKS_AGAIN_MAX if finds and not lag_over else 1)
+    assert looks == (1 + LOOKS_AGAIN_MAX if finds and not old_doubt else 1)
 
 
 @mutant(
@@ -910,7 +910,7 @@ def test_refused_after_a_request_that_may_have_been_applied(
 )
 def test_a_look_up_may_lag_behind_a_request_of_this_session(lost: Decision) -> None:
     """That holds as well where the request of an earlier session is so old that no look-up lags behind it."""
-    chunk_state = state(1, in_doubt=True, lag_over=True)
+    chunk_state = state(1, in_doubt=True, old_doubt=True)
     chunk_state.looked_up(Evidence(found("u0"), proven=True))
     chunk_state.replied(lost)
     chunk_state.replied(REFUSED)
@@ -929,7 +929,7 @@ def test_a_look_up_may_lag_behind_a_request_of_this_session(lost: Decision) -> N
 )
 def test_a_look_up_may_lag_behind_a_request_that_was_refused_for_one_of_several() -> None:
     """The server has deleted u0, and then refused u1. Of u0 it says something else next."""
-    chunk_state = state(2, in_doubt=True, lag_over=True)
+    chunk_state = state(2, in_doubt=True, old_doubt=True)
     chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     chunk_state.replied(REFUSED)
     chunk_state.replied(Decision(NextStep.SPLIT, Detail(422, "no such user")))
@@ -1025,7 +1025,7 @@ def test_refused_after_such_a_request_and_no_look_up_can_tell(can_look_up: bool)
     if can_look_up:
         assert (told(chunk_state), left(chunk_state)) == ([], ([], [0])), "a later session may be able to tell"
     else:
-        assert told(chunk_state) == [("unknown", ["u0"], LookUpReason.REFUSED.value)]
+        assert told(chunk_state) == [("unknown", ["u0"], REFUSED_SINCE)]
         assert chunk_state.settled[0].detail.code == 400
 
 
@@ -1491,8 +1491,8 @@ class SendsDoubtsAtOnce(ChunkState):
 class ReleasesTheTouched(ChunkState):
     """Calls whatever has no outcome untouched."""
 
-    def leave(self) -> Any:
-        untouched, doubtful = super().leave()
+    def end(self) -> Any:
+        untouched, doubtful = super().end()
         return tuple(sorted((*untouched, *doubtful))), ()
 
 
@@ -1550,7 +1550,7 @@ def test_what_may_be_applied_can_be_given_up_and_stays_in_doubt() -> None:
     assert (before.maybe_applied, chunk_state.due.maybe_applied) == (False, True)
     chunk_state.give_up()
     assert chunk_state.next_step() is None
-    assert chunk_state.leave() == ((), records(2).ranges)
+    assert chunk_state.end() == ((), records(2).ranges)
 
 
 def test_a_look_up_that_is_too_old_is_repeated_before_the_request_a_few_times() -> None:
@@ -1562,7 +1562,7 @@ def test_a_look_up_that_is_too_old_is_repeated_before_the_request_a_few_times() 
         chunk_state.looked_up(Evidence(found("u0", "u1"), proven=True))
     assert not chunk_state.renew_look_up()
     assert chunk_state.next_step() is None
-    assert chunk_state.leave() == (((0, 1), (2, 3)), ())
+    assert chunk_state.end() == (((0, 1), (2, 3)), ())
 
 
 def test_after_a_request_it_is_repeated_as_for_rows_in_doubt() -> None:
@@ -1605,7 +1605,7 @@ def test_an_old_look_up_is_repeated_before_the_request() -> None:
 )
 @pytest.mark.parametrize("several", [False, True])
 def test_a_record_of_which_one_of_several_requests_may_have_been_applied_is_not_called_untouched(several: bool) -> None:
-    in_doubt = state(1, in_doubt=True, lag_over=True, absence_reaches=False, several_requests=several, protected=True)
+    in_doubt = state(1, in_doubt=True, old_doubt=True, absence_reaches=False, several_requests=several, protected=True)
     in_doubt.looked_up(Evidence(found("u0", presence=PROTECTED), proven=True))
     assert in_doubt.next_step() is None
     assert told(in_doubt) == ([("unknown", ["u0"], "excluded after it was sent")] if several else [])

@@ -39,12 +39,12 @@ def state(
     in_doubt: bool = False,
     protected: bool = False,
     groups: Sequence[Records] = (),
-    lag_over: bool = False,
+    old_doubt: bool = False,
     reductions_of: Callable[[Record], Sequence[Reduction]] = lambda _: (),
     **more: Any,
 ) -> ChunkState:
     chunk = Chunk(records(*ids), DOUBT if in_doubt else None, protected)
-    return ChunkState(chunk, CreationRules(reductions_of, **more), groups=groups, look_first=True, lag_over=lag_over)
+    return ChunkState(chunk, CreationRules(reductions_of, **more), groups=groups, look_first=True, old_doubt=old_doubt)
 
 
 def rules_of(chunk: ChunkState) -> CreationRules:
@@ -106,14 +106,14 @@ def test_a_look_up_that_returns_an_account_at_random_decides_nothing() -> None:
     assert due(chunk) == ("send", ["b"])
     chunk.replied(created("b"))
     assert told(chunk) == [("done", ["b"], None)]
-    assert chunk.leave() == (((0, 1),), ())
+    assert chunk.end() == (((0, 1),), ())
 
 
 def test_a_blind_look_up_sends_nothing() -> None:
     chunk = state("a")
     look(chunk, proven=False)
     assert due(chunk) == ("end", [])
-    assert chunk.leave() == (((0, 1),), ())
+    assert chunk.end() == (((0, 1),), ())
 
 
 def test_no_response_is_followed_by_look_ups_and_not_by_the_same_request() -> None:
@@ -138,14 +138,14 @@ def test_no_response_is_followed_by_look_ups_and_not_by_the_same_request() -> No
 @pytest.mark.parametrize("in_doubt", [False, True])
 def test_without_a_response_it_is_not_sent_again_while_look_ups_may_lag(in_doubt: bool) -> None:
     """Not every API refuses a second account with the same keys. It was long in doubt before, or is new."""
-    chunk = state("a", in_doubt=in_doubt, lag_over=in_doubt)
+    chunk = state("a", in_doubt=in_doubt, old_doubt=in_doubt)
     look(chunk)
     assert due(chunk) == ("send", ["a"])
     chunk.replied(LOST)
     look_in_vain(chunk, LookUpReason.LOST)
     assert due(chunk) == ("end", [])
     assert chunk.contradicted == 1
-    assert chunk.leave() == ((), ((0, 1),)), "it stays in doubt"
+    assert chunk.end() == ((), ((0, 1),)), "it stays in doubt"
 
 
 @mutant(
@@ -154,7 +154,7 @@ def test_without_a_response_it_is_not_sent_again_while_look_ups_may_lag(in_doubt
     swap("sends_again(attempts)", "sends_again(0)"),
 )
 def test_a_creation_in_doubt_is_sent_only_so_often() -> None:
-    chunk, sends = state("a", in_doubt=True, lag_over=True), 0
+    chunk, sends = state("a", in_doubt=True, old_doubt=True), 0
     while (step := chunk.next_step()) is not None and sends < 100:
         if isinstance(step, LookUp):
             look(chunk)
@@ -173,7 +173,7 @@ def test_after_several_requests_without_effect_it_is_left() -> None:
     assert due(chunk) == ("EXHAUSTED", ["a"])
     look(chunk)
     assert due(chunk) == ("end", [])
-    assert chunk.leave() == ((), ((0, 1),)), "it stays in doubt"
+    assert chunk.end() == ((), ((0, 1),)), "it stays in doubt"
 
 
 def test_a_request_that_never_left_is_sent_again_without_a_look_up() -> None:
@@ -193,7 +193,7 @@ def test_ids_that_the_answer_leaves_out_are_looked_up() -> None:
 
 
 def test_a_clash_that_no_look_up_can_explain_is_a_refusal_when_look_ups_cannot_lag() -> None:
-    chunk = state("a", in_doubt=True, lag_over=True)
+    chunk = state("a", in_doubt=True, old_doubt=True)
     look(chunk)
     chunk.replied(Decision(NextStep.LOOK_UP, Detail(409)))
     look(chunk)
@@ -325,13 +325,13 @@ def test_a_wait_that_the_server_asks_for_is_no_attempt() -> None:
     look(chunk)
     chunk.replied(LOST)
     look_in_vain(chunk, LookUpReason.LOST)
-    chunk = state("a", lag_over=True, in_doubt=True)
+    chunk = state("a", old_doubt=True, in_doubt=True)
     look(chunk)
     chunk.replied(Decision(NextStep.RETRY, untouched=True, free=True))
     assert due(chunk) == ("LOST", ["a"])
     look(chunk, a=REACHED)
     assert [one.attempts for one in chunk.settled] == [1]
-    chunk = state("a", in_doubt=True, lag_over=True)
+    chunk = state("a", in_doubt=True, old_doubt=True)
     look(chunk)
     chunk.replied(LOST)
     look(chunk, a=REACHED)
@@ -364,7 +364,7 @@ def test_the_look_ups_after_each_lost_request_are_as_many() -> None:
 
 def test_all_groups_of_a_chunk_that_is_protected_since_are_spared() -> None:
     groups = [records("a", "b")[:1], records("a", "b")[1:]]
-    some = state("a", "b", in_doubt=True, protected=True, lag_over=True, groups=groups)
+    some = state("a", "b", in_doubt=True, protected=True, old_doubt=True, groups=groups)
     look(some)
     look(some)
     assert (due(some), [record.id for record in some.spared]) == (("end", []), ["a", "b"])
@@ -390,10 +390,10 @@ def test_a_record_that_was_refused_with_others_is_sent_whole_once_more() -> None
 @mutant(
     "look-ups of a row in doubt are not repeated after a request of this session",
     "CreationRules._looks_again",
-    swap("not state.lag_is_over", "not state.lag_over"),
+    swap("not state.lag_is_over", "not state.old_doubt"),
 )
 def test_a_look_up_of_a_row_in_doubt_may_lag_behind_a_request_of_this_session() -> None:
-    chunk = state("a", "b", in_doubt=True, lag_over=True)
+    chunk = state("a", "b", in_doubt=True, old_doubt=True)
     look(chunk)
     assert due(chunk) == ("send", ["a"]), "each alone, so that a refusal leaves nothing open"
     chunk.replied(LOST)
@@ -432,7 +432,7 @@ def test_an_account_under_its_old_id_is_left_while_look_ups_may_lag_behind_its_d
         look(chunk, a=Presence.NEVER_GONE)
     assert told(chunk) == [("done", ["b"], None)]
     assert chunk.contradicted == 1
-    assert chunk.leave() == (((0, 1),), ()), "nothing was sent for it"
+    assert chunk.end() == (((0, 1),), ()), "nothing was sent for it"
 
 
 def test_an_account_that_ceases_to_be_under_its_old_id_is_created() -> None:
@@ -454,17 +454,17 @@ def test_rows_in_doubt_are_judged_and_the_free_ones_left_while_look_ups_may_lag(
     for _ in range(LOOKS_AGAIN_MAX):
         look(chunk)
     assert due(chunk) == ("end", [])
-    assert chunk.leave() == ((), ((3, 4),))
+    assert chunk.end() == ((), ((3, 4),))
 
 
 def test_rows_long_in_doubt_are_looked_up_once() -> None:
-    chunk = state("a", in_doubt=True, lag_over=True)
+    chunk = state("a", in_doubt=True, old_doubt=True)
     look(chunk)
     assert due(chunk) == ("send", ["a"])
 
 
 def test_a_refused_record_that_no_look_up_is_sure_to_find_is_unknown() -> None:
-    chunk = state("a,b", in_doubt=True, lag_over=True, resend_unproven=True)
+    chunk = state("a,b", in_doubt=True, old_doubt=True, resend_unproven=True)
     chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     chunk.replied(SPLIT)
     chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
@@ -510,7 +510,7 @@ def test_a_record_that_a_look_up_may_not_find_waits(first: Decision, alone: Deci
 
 
 def test_alone_too_such_a_record_is_not_sent_again() -> None:
-    chunk = state("a,b", in_doubt=True, lag_over=True)
+    chunk = state("a,b", in_doubt=True, old_doubt=True)
     chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     assert due(chunk) == ("end", [])
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
@@ -524,7 +524,7 @@ def test_alone_too_such_a_record_is_not_sent_again() -> None:
 )
 @pytest.mark.parametrize("in_doubt", [True, False])
 def test_a_record_that_no_look_up_is_sure_to_find_is_not_sent_again(in_doubt: bool) -> None:
-    chunk = state("a,b", "c", in_doubt=in_doubt, lag_over=in_doubt)
+    chunk = state("a,b", "c", in_doubt=in_doubt, old_doubt=in_doubt)
     if not in_doubt:
         chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
         assert due(chunk) == ("send", ["a,b", "c"]), "nothing was sent, so nothing can be created twice"
@@ -588,10 +588,10 @@ def test_look_ups_that_return_another_account_for_each_record_halt_the_run() -> 
 def test_a_record_without_a_response_is_sent_again_where_a_person_says_so() -> None:
     """Also where no look-up finds any account. It is refused only after a look-up that could have found it."""
     for resend in (True, False):
-        chunk = state("a", in_doubt=True, lag_over=True, resend_unproven=resend)
+        chunk = state("a", in_doubt=True, old_doubt=True, resend_unproven=resend)
         look(chunk, proven=False)
         assert due(chunk) == (("send", ["a"]) if resend else ("end", []))
-    chunk = state("a", in_doubt=True, lag_over=True, resend_unproven=True)
+    chunk = state("a", in_doubt=True, old_doubt=True, resend_unproven=True)
     look(chunk, proven=False)
     chunk.replied(Decision(NextStep.LOOK_UP, Detail(409)))
     assert due(chunk) == ("REFUSED", ["a"])
@@ -600,13 +600,13 @@ def test_a_record_without_a_response_is_sent_again_where_a_person_says_so() -> N
 
 
 def test_what_the_api_said_last_is_kept_of_a_record_that_no_look_up_may_find() -> None:
-    chunk = state("a,b", "c", in_doubt=True, lag_over=True)
+    chunk = state("a,b", "c", in_doubt=True, old_doubt=True)
     chunk.looked_up(Evidence({}, proven=True))
     chunk.replied(Decision(NextStep.RETRY, BAD, untouched=True))
     chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
     assert told(chunk) == [("unknown", ["a,b"], "a look-up may not find it")]
     assert chunk.settled[0].detail == BAD
-    chunk = state("a,b", in_doubt=True, lag_over=True)
+    chunk = state("a,b", in_doubt=True, old_doubt=True)
     chunk.looked_up(Evidence({}, proven=True))
     chunk.replied(SPLIT)
     chunk.looked_up(Evidence({}, proven=True, unproven=["a,b"]))
@@ -631,13 +631,13 @@ def test_an_unfinished_chunk_keeps_what_is_taken_and_gives_up_what_the_api_refus
     look(chunk)
     chunk.replied(SPLIT)
     look_in_vain(chunk, LookUpReason.REFUSED)
-    untouched, doubtful = chunk.leave()
+    untouched, doubtful = chunk.end()
     assert told(chunk) == [("refused", ["a"], TAKEN)]
     assert (untouched, doubtful) == ((), ((1, 3),))
 
 
 def test_ten_refusals_with_one_code_halt() -> None:
-    chunk = state(*(f"u{number}" for number in range(12)), lag_over=True)
+    chunk = state(*(f"u{number}" for number in range(12)), old_doubt=True)
     look(chunk)
     while chunk.next_step() is not None:
         if due(chunk)[0] == "send":
@@ -649,7 +649,7 @@ def test_ten_refusals_with_one_code_halt() -> None:
 
 
 def test_an_excluded_record_in_doubt_is_spared_unless_it_was_created() -> None:
-    chunk = state("a", "b", in_doubt=True, protected=True, lag_over=True)
+    chunk = state("a", "b", in_doubt=True, protected=True, old_doubt=True)
     look(chunk, a=REACHED)
     assert due(chunk) == ("end", [])
     assert told(chunk) == [("done", ["a"], None)]

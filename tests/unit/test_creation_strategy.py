@@ -17,7 +17,8 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.engine.creation_context import GONE_AFTER, Creations
 from bulkdel.engine.creation_strategy import CreationStrategy
-from bulkdel.engine.session_context import SessionContext, Tally
+from bulkdel.engine.session_context import SessionContext
+from bulkdel.engine.tally import Tally
 from bulkdel.http.client import WorkerStatus
 from bulkdel_jobs.genauth.create_users import CREATED_BY_API, CreatedUserLookUps
 from bulkdel_jobs.restore_users import RestoreUsers

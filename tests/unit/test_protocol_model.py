@@ -107,7 +107,7 @@ class Worker:
 )
 @mutant(
     "released although it may have had effect",
-    "ChunkState.leave",
+    "ChunkState.end",
     swap(
         "[record for sub_chunk in sub_chunks if not sub_chunk.touched for record in sub_chunk.records]",
         "[record for sub_chunk in sub_chunks for record in sub_chunk.records]",
@@ -216,7 +216,7 @@ class Protocol(RuleBasedStateMachine):
                 ChunkState(
                     item,
                     IdRules(resend_unproven=not self.reusable),
-                    lag_over=self.later and item.doubt is not None,
+                    old_doubt=self.later and item.doubt is not None,
                 ),
             )
             self.workers.append(worker)
@@ -308,7 +308,7 @@ class Protocol(RuleBasedStateMachine):
 
     def finish(self, worker: Worker) -> None:
         self.workers.remove(worker)
-        untouched, _ = worker.chunk_state.leave()
+        untouched, _ = worker.chunk_state.end()
         self.append(
             *(
                 Outcome(self.stamp(), s.attempts, s.kind, s.records.ranges, None, s.reason)

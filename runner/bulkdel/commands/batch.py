@@ -41,9 +41,9 @@ from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunBegun
 from bulkdel.core.mac import with_mac
 from bulkdel.core.shards import LOCAL
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
-from bulkdel.engine.drain import all_of
 from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.tasks import all_of
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child

@@ -15,8 +15,8 @@ from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.several import StateOfRun, answers_of, at_once, print_answers, show_states, state_in
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
-from bulkdel.engine.drain import all_of
 from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.tasks import all_of
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class LookUpReason(enum.Enum):
     CALLED_ABSENT = "the answer calls each of these ids absent"
     LAGGING = "an id is unknown although a look-up has just found it"
     UNSURE = "success is not true"
-    REFUSED = "refused after a request that may have been applied"  # or after one for several ids that was refused
+    REFUSED = "refused after a request that may have been applied, or that was for several ids"
     EXHAUSTED = "attempts ran out"
     LOST = "no response, and sending it twice may do harm"
     IN_DOUBT = "sent by a session that got no response"
@@ -207,7 +207,7 @@ class ChunkState:
     rules: what follows. groups: the records, cut into groups that are settled one by one; () for all at once.
     look_first: look every id up before it is sent, so that outcomes are observed and not inferred.
     can_look_up: whether the job has look-ups. If not, each look-up is reported with every id unproven.
-    lag_over: the records are in doubt for so long that a look-up cannot lag behind the request of that session any
+    old_doubt: the records are in doubt for so long that a look-up cannot lag behind the request of that session any
         more.
     requests: how many were sent.
     settled: outcomes so far.
@@ -224,7 +224,7 @@ class ChunkState:
     groups: Sequence[Records] = ()
     look_first: bool = False
     can_look_up: bool = True
-    lag_over: bool = False
+    old_doubt: bool = False
     to_check: str = TO_CHECK
     requests: int = 0
     settled: list[Settled] = field(default_factory=list)
@@ -240,7 +240,7 @@ class ChunkState:
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
-            self.spared += self.chunk.records
+            self.spare(self.chunk.records)
             return
         why = LookUpReason.IN_DOUBT if self.in_doubt else LookUpReason.FIRST if self.look_first else None
         for records in reversed(self.groups or [self.chunk.records]):
@@ -308,7 +308,7 @@ class ChunkState:
         """Take in the result of the `LookUp` that was due; None when the look-up failed."""
         sub_chunk, why = self._stack.pop()
         if evidence is None:
-            self.left.append(without_look_up(sub_chunk, why))
+            self.leave(without_look_up(sub_chunk, why))
             return
         assert why is not None, "a look-up was due"
         self.rules.looked_up(self, sub_chunk, why, evidence)
@@ -316,7 +316,7 @@ class ChunkState:
 
     def give_up(self) -> None:
         """Leave the records of the step that was due to a later pass or to the next run."""
-        self.left.append(without_look_up(*self._stack.pop()))
+        self.leave(without_look_up(*self._stack.pop()))
 
     def renew_look_up(self) -> bool:
         """Put a look-up before the `Send` that was due, because the latest one is too old.
@@ -326,7 +326,7 @@ class ChunkState:
         """
         sub_chunk, _ = self._stack.pop()
         if sub_chunk.renewed == RENEWALS_MAX:
-            self.left.append(sub_chunk)
+            self.leave(sub_chunk)
             return False
         why = LookUpReason.IN_DOUBT if sub_chunk.maybe_applied else LookUpReason.FIRST
         # An id that is gone before any request reached the server was not deleted by this run.
@@ -341,7 +341,7 @@ class ChunkState:
             sub_chunk, why = self._stack.pop()
             self.push(sub_chunk._replace(maybe_applied=True, touched=True), why)
 
-    def leave(self) -> tuple[Ranges, Ranges]:
+    def end(self) -> tuple[Ranges, Ranges]:
         """Give up the rows without an outcome. Returns (ranges provably not touched by the server, ranges in doubt).
 
         The refusals of an unfinished chunk are given up, too. If the whole chunk turns out to be refused with one code,
@@ -395,10 +395,18 @@ class ChunkState:
         else:
             self.settle("already", sub_chunk, reached, detail=detail, reason=sub_chunk.unproven)
 
+    def spare(self, records: Iterable[Record]) -> None:
+        """Never send these records, because they are protected."""
+        self.spared += records
+
+    def leave(self, sub_chunk: SubChunk) -> None:
+        """Leave records to a later pass or to the next run."""
+        self.left.append(sub_chunk)
+
     def leave_until_lag_over(self, sub_chunk: SubChunk) -> None:
         """Leave records until no look-up can lag behind their requests."""
         self.contradicted += len(sub_chunk.records)
-        self.left.append(sub_chunk)
+        self.leave(sub_chunk)
 
     def split(self, sub_chunk: SubChunk) -> None:
         """Send both halves; refuse a single record."""
@@ -418,12 +426,12 @@ class ChunkState:
         elif sub_chunk.touched:
             self.push(sub_chunk, LookUpReason.EXHAUSTED)
         else:
-            self.left.append(sub_chunk)
+            self.leave(sub_chunk)
 
     @property
     def lag_is_over(self) -> bool:
         """Whether no look-up can lag behind a request that may have been applied."""
-        return self.lag_over and not self._acted
+        return self.old_doubt and not self._acted
 
     @property
     def too_early(self) -> bool:
@@ -432,7 +440,7 @@ class ChunkState:
         A request of an earlier session counts, and a request without a response. A request of this session with an
         unclear response does not count: the next response would be the same.
         """
-        return self.lost or not self.lag_over
+        return self.lost or not self.old_doubt
 
     def _done(self, sub_chunk: SubChunk, records: Records, detail: Detail, takes: int) -> None:
         """Settle records whose request was accepted, or send the next of their requests."""

@@ -34,6 +34,9 @@ from bulkdel.core.retry import sends_again
 HIDDEN = "a look-up may not find it"
 """The reason of an outcome, where no look-up can show whether the account was created."""
 
+PERHAPS_ANOTHER = "perhaps another account"
+"""The reason of an unknown outcome: nothing tells whether this run created the account that is there."""
+
 OTHERS = "look-ups return another account"
 """The reason of a refusal without a request: a look-up returned an account that has no key of the record, each time."""
 
@@ -146,9 +149,9 @@ class CreationRules(ChunkRules):
         Where nothing was sent, the API has returned an account that it was not asked for.
         """
         if sub_chunk.maybe_applied:
-            state.settle("unknown", sub_chunk, sub_chunk.records, reason="perhaps another account")
+            state.settle("unknown", sub_chunk, sub_chunk.records, reason=PERHAPS_ANOTHER)
         elif why is LookUpReason.EXHAUSTED:
-            state.left.append(sub_chunk)
+            state.leave(sub_chunk)
         elif why in REPEATED and sub_chunk.again < LOOKS_AGAIN_MAX:
             state.look_up_again(sub_chunk, why)
         else:
@@ -158,13 +161,13 @@ class CreationRules(ChunkRules):
         """Take in records with keys that no account has, as far as the look-up can tell."""
         first = rest.records.ids[0]
         if evidence.blind and not (self.resend_unproven and why in WITHOUT_RESPONSE):
-            state.left.append(rest)
+            state.leave(rest)
         elif self._looks_again(state, rest, why):
             state.look_up_again(rest, why)
         elif state.protected:
-            state.spared += rest.records
+            state.spare(rest.records)
         elif why is LookUpReason.EXHAUSTED:
-            state.left.append(rest)
+            state.leave(rest)
         elif why not in REFUSALS:
             self._send(state, rest, why, evidence.unproven)
         elif len(rest.records) > 1:

@@ -41,6 +41,12 @@ from bulkdel.core.record import Record, Records
 
 REFUSED_AS_UNKNOWN = frozenset({LookUpReason.UNKNOWN_ID, LookUpReason.LAGGING})
 
+REFUSED_SINCE = "refused after a request that may have been applied"
+"""The reason of an unknown outcome: the API has refused the id, and it has no look-ups."""
+
+PERHAPS_RE_CREATED = "perhaps re-created"
+"""The reason of an unknown outcome: nothing tells whether the account that is there is the one that was meant."""
+
 EXCLUDED_SINCE = "excluded after it was sent"
 """The reason of an unknown outcome: a request may have been applied, and no look-up shows it."""
 
@@ -161,7 +167,7 @@ class IdRules(ChunkRules):
             case LookUpReason.UNSURE | LookUpReason.REFUSED:
                 state.settle_refused(rest)
             case LookUpReason.EXHAUSTED:
-                state.left.append(rest)
+                state.leave(rest)
             case LookUpReason.LAGGING:
                 self._contradict(state, rest)
             case LookUpReason.CALLED_ABSENT if not rest.may_have_had_effect:
@@ -179,7 +185,7 @@ class IdRules(ChunkRules):
         if why in REFUSED_AS_UNKNOWN and len(records) > 1:
             state.split(sub_chunk)
         elif why in REFUSED_AS_UNKNOWN and records.ids[0] in evidence.misread:
-            state.left.append(without_look_up(sub_chunk, why))  # the API may have called another id unknown
+            state.leave(without_look_up(sub_chunk, why))  # the API may have called another id unknown
         elif why in REFUSED_AS_UNKNOWN or why is LookUpReason.CALLED_ABSENT:
             # The API called this very id unknown, and no server splits an id in the body of a request.
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"
@@ -187,13 +193,13 @@ class IdRules(ChunkRules):
         elif why is LookUpReason.REFUSED and not sub_chunk.maybe_applied:
             state.settle("refused", sub_chunk, records, detail=detail, reason=sub_chunk.unproven)
         elif why is LookUpReason.REFUSED and not state.can_look_up:
-            state.settle("unknown", sub_chunk, records, detail=detail, reason=why.value)
+            state.settle("unknown", sub_chunk, records, detail=detail, reason=REFUSED_SINCE)
         elif why is LookUpReason.IN_DOUBT and state.protected and not state.can_look_up:
             state.settle("unknown", sub_chunk, records, reason=EXCLUDED_SINCE)
         elif why is LookUpReason.IN_DOUBT and self.resend_unproven:
             state.push(sub_chunk)
         else:
-            state.left.append(sub_chunk)
+            state.leave(sub_chunk)
 
     def _spare(self, state: ChunkState, sub_chunk: SubChunk, kept: list[Record]) -> None:
         """Spare protected records that exist. Records in doubt wait for a look-up that cannot lag."""
@@ -207,7 +213,7 @@ class IdRules(ChunkRules):
             # Some of its requests may have had effect, and others not: then it is between its old and the target state.
             state.settle("unknown", sub_chunk, Records.of(kept), reason=EXCLUDED_SINCE)
         else:
-            state.spared += kept
+            state.spare(kept)
 
     def _resend(self, state: ChunkState, sub_chunk: SubChunk, found: Found) -> None:
         """Settle or send again rows in doubt that exist, by whether each is the account that was meant."""
@@ -216,7 +222,7 @@ class IdRules(ChunkRules):
             by_presence[found[record.id]].append(record)
         new = Records.of(by_presence[Presence.NEW])  # so the account that was meant is gone
         state.settle("done" if self.absence_reaches else "absent", sub_chunk, new, reason=RE_CREATED)
-        state.settle("unknown", sub_chunk, Records.of(by_presence[Presence.UNDATED]), reason="perhaps re-created")
+        state.settle("unknown", sub_chunk, Records.of(by_presence[Presence.UNDATED]), reason=PERHAPS_RE_CREATED)
         meant = by_presence[Presence.OLD]
         if state.protected:
             self._spare(state, sub_chunk, meant)

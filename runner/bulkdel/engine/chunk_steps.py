@@ -16,16 +16,17 @@ from bulkdel.core.chunk_state import LookUp, LookUpReason, Send, Step
 from bulkdel.core.decision import NextStep, Request, decision_per_id
 from bulkdel.core.guards import Spared
 from bulkdel.core.log_entries import Entry, Intent, Released, Skipped
-from bulkdel.core.look_up_lag import INTENT_AGE_MAX_S, LAG_VAIN_MAX, LOOKS_AGAIN_MAX, look_again_s
+from bulkdel.core.look_up_lag import INTENT_AGE_MAX_S, LOOKS_AGAIN_MAX, look_again_s
 from bulkdel.core.ranges import positions_in, ranges_of
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import RETRY_MAX_S
 from bulkdel.engine.backup import Backup, line_of
 from bulkdel.engine.drain import Stop
-from bulkdel.engine.session_context import SessionContext, counts_of, write_settled
+from bulkdel.engine.session_context import SessionContext, write_settled
 from bulkdel.engine.snapshot import Event
 from bulkdel.engine.strategy import WITHOUT_ROW, Strategy
+from bulkdel.engine.tally import counts_of
 from bulkdel.errors import Halted
 from bulkdel.format import counted
 from bulkdel.http.client import WorkerState, WorkerStatus
@@ -65,14 +66,12 @@ class ChunkInHand:
     async def look_up(self, step: LookUp) -> None:
         """Ask which ids exist, and take in the result. A repetition waits first: the look-up before may have lagged."""
         tally = self._context.tally
-        if step.again and tally.lags_in_vain < LAG_VAIN_MAX:
+        if step.again and tally.waits_for_lag:
             await asyncio.sleep(look_again_s(step.again))
         evidence = await self._strategy.look_up(step, self._intent_at)
         if step.again and evidence is not None:
-            if self._strategy.has_lagged(step, evidence.found):
-                tally.lags_in_vain = 0
-            elif step.again == LOOKS_AGAIN_MAX:
-                tally.lags_in_vain += 1
+            lagged = self._strategy.has_lagged(step, evidence.found)
+            tally.note_wait(lagged=lagged, last=step.again == LOOKS_AGAIN_MAX)
         if self._context.drain.stop is None or evidence is not None:  # else the drain cut it off, and it stays due
             self.state.looked_up(evidence)
 
@@ -159,9 +158,9 @@ class ChunkInHand:
             decision = self._strategy.accepted(step, decision, self._intent_at)
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
-            context.tally.uncertain = decision.reason or context.tally.uncertain
+            context.tally.note_uncertain(decision.reason or context.tally.uncertain)
         if decision.accepted:
-            context.tally.succeeded = True
+            context.tally.note_accepted()
         elif decision.next_step is NextStep.FORBIDDEN:  # before any success the key is refused, later the ids
             decision = decision._replace(next_step=NextStep.SPLIT if context.tally.succeeded else NextStep.HALT)
         self.state.replied(decision, len(requests))
@@ -178,31 +177,33 @@ class ChunkInHand:
             state.touch()
         self._worker.state = WorkerState.IDLE
         for sub_chunk in state.left if context.lookup.look_ups.possible else ():
-            tally.unproven += sum(record.id in strategy.unproven for record in sub_chunk.records)
+            tally.leave(unproven=sum(record.id in strategy.unproven for record in sub_chunk.records))
             for record in sub_chunk.records:
                 if record.id in strategy.loose:
-                    tally.uncertain = (
+                    tally.note_uncertain(
                         f"row {record.position} (counted from 0): a look-up returned an account that the id does not "
                         "name, and a guard or a backup needs the one that is meant. In a new export, write the id as "
                         "the API shows it"
                     )
-        untouched, _ = state.leave()
+        untouched, _ = state.end()
         entries: list[Entry] = []
         controlled = context.lookup.control.proven and not context.lookup.control.uncontrolled
         write_settled(context, context.held.take(state.settled, controlled=controlled), strategy.noted)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
-            tally.spared += len(records) if why is not None else 0
-            tally.kept += len(records) if why is None and not state.protected else 0
+            if why is not None:
+                tally.exclude(spared=len(records))
+            elif not state.protected:
+                tally.exclude(kept=len(records))
         if released := self._intended.intersection(positions_in(untouched)):
             entries.append(Released(ranges_of(sorted(released))))
         context.log.enqueue(*entries)
         if context.on_event is not None:
             chunk: dict[str, Any] = {"chunk": list(state.chunk.records.ranges), "requests": state.requests}
             context.on_event(Event("debug", "chunk.settled", chunk | counts_of(state.settled)))
-        tally.contradicted += state.contradicted
-        if state.contradicted and (doubt := self._chunk.doubt) is not None:
-            tally.lag_s = max(tally.lag_s, lag_left_s(doubt.latest, context.now()))
+        doubt = self._chunk.doubt
+        lag_s = lag_left_s(doubt.latest, context.now()) if state.contradicted and doubt is not None else 0
+        tally.leave(contradicted=state.contradicted, lag_s=lag_s)
         if context.held.halt is not None:
             context.drain.begin(Stop(context.held.halt, error=Halted(context.held.halt)))
         strategy.end()
@@ -239,7 +240,7 @@ class ChunkInHand:
         if not self.state.requests:
             self._sent_at = None
         if not self.state.renew_look_up():
-            self._context.tally.uncertain = (
+            self._context.tally.note_uncertain(
                 f"look-ups were over {RETRY_MAX_S / 60:.0f} minutes old when their requests could leave, so neither a "
                 "guard nor a backup could rely on them: raise --rate or lower --concurrency"
             )

@@ -15,7 +15,7 @@ from bulkdel.core.creation_match import Created, Keys, presence_of_created
 from bulkdel.core.creation_rules import CreationRules
 from bulkdel.core.decision import Decision, IdAnswer, NextStep, Verdict
 from bulkdel.core.log_entries import MADE
-from bulkdel.core.look_up_lag import LAG_VAIN_MAX, LOOKS_AGAIN_MAX
+from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX
 from bulkdel.core.record import Chunk, Record, Records
 from bulkdel.core.redaction import IdRedactor, RecordRedactor
 from bulkdel.engine.creation_context import Creations
@@ -44,12 +44,12 @@ class CreationStrategy(Strategy):
         deleted_at = creations.deleted_at
         self._rules = CreationRules(
             creations.reductions,
-            looks_again_max=LOOKS_AGAIN_MAX if context.tally.lags_in_vain < LAG_VAIN_MAX else 0,
+            looks_again_max=LOOKS_AGAIN_MAX if context.tally.waits_for_lag else 0,
             deletion_lags=deleted_at is not None and not context.lag_is_over(deleted_at),
             resend_unproven=context.in_doubt_resend and not chunk.protected,
         )
         groups = _apart(chunk.records, self._all_keys)
-        self.state = ChunkState(chunk, self._rules, groups=groups, look_first=True, lag_over=self._lag_over)
+        self.state = ChunkState(chunk, self._rules, groups=groups, look_first=True, old_doubt=self._old_doubt)
 
     @property
     def _proven(self) -> bool:
@@ -140,7 +140,7 @@ class CreationStrategy(Strategy):
             elif found[id_] is Presence.TAKEN:
                 self.noted[id_] = {"detail": {"taken": ", ".join(account.shared)}}
             if not account.certain:
-                context.tally.uncertain = STRANGER
+                context.tally.note_uncertain(STRANGER)
         if proven := self._proven:
             self._unused.update(id_ for id_ in ids if id_ not in looked.accounts)
         return Evidence(found, proven=proven, unproven=looked.unproven)

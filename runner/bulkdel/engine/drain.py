@@ -1,4 +1,4 @@
-"""How a session drains: why it stops early, what begins the drain, and waits that a drain cuts short.
+"""How a session drains: why it stops early, and what begins the drain.
 
 In a drain no new chunk begins and nothing is repeated; requests on the wire may finish. A signal, the caller, a
 failure, or the time of --not-after begins it. `engine.workers` ends the waits of its workers then.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from bulkdel.engine.snapshot import Event
 from bulkdel.errors import BulkdelError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,58 +83,3 @@ async def watch_time(until: Callable[[], tuple[float, str] | None], wall: Callab
     while (at := until()) is None or (left_s := at[0] - wall()) > 0:  # noqa: ASYNC110 - no event announces it
         await asyncio.sleep(1.0 if at is None else min(left_s, 1.0))
     drain.begin(Stop(f"it is {at[1]} (--not-after)", planned=True))
-
-
-@asynccontextmanager
-async def watching(begin: Callable[[Stop], object], *steps: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run the steps until the block ends. A step that raises begins the drain.
-
-    An unexpected error, which is no BulkdelError, is raised when the block has ended.
-    """
-    tasks = [asyncio.create_task(drain_on_failure(begin, step)) for step in steps]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        for step in steps:
-            step.close()  # else Python warns of a coroutine that was never awaited
-    for task in tasks:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            raise failure
-
-
-async def all_of(steps: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run steps at once, and return their results. When one fails, or this is cancelled, the others are cancelled.
-
-    On return each of them has ended, also what it does when it is cancelled. Raises the error of the first that fails.
-    """
-    tasks = [asyncio.create_task(step) for step in steps]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            if not task.cancelling():  # a second cancellation would cut its end short
-                task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-
-async def ended_before(stop: Coroutine[Any, Any, object], step: Coroutine[Any, Any, object]) -> bool:
-    """Wait until `step` or `stop` has ended, and cancel the other one. Returns whether `step` has ended.
-
-    Raises the error of `step`.
-    """
-    stepping = asyncio.create_task(step)
-    tasks = [asyncio.create_task(stop), stepping]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    if stepping.cancelled():
-        return False
-    stepping.result()
-    return True

@@ -36,7 +36,7 @@ class IdStrategy(Strategy):
         )
         possible = context.lookup.look_ups.possible
         self.state = ChunkState(
-            chunk, rules, look_first=first, can_look_up=possible, lag_over=self._lag_over, to_check=context.to_check
+            chunk, rules, look_first=first, can_look_up=possible, old_doubt=self._old_doubt, to_check=context.to_check
         )
 
     async def look_up(self, step: LookUp, intent_at: Instant | None) -> Evidence | None:  # noqa: ARG002 - of creations

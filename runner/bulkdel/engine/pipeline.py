@@ -40,7 +40,7 @@ async def settle_export(
         doubts_wait = doubts_wait_s(context) > 0
         chunks = chunks_of(batches, progress, context.chunk_size, context.protected, left(), in_common=in_common)
         chunks = (chunk for chunk in chunks if not (doubts_wait and chunk.doubt is not None))
-        tally.unproven = tally.contradicted = 0
+        tally.begin_pass()
         await workers.run(chunks, partial(settle_chunk, context))  # each worker: one chunk after the other
         write_held(context)
         await workers.flush()

@@ -32,10 +32,11 @@ from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.logged_session import LoggedSession
 from bulkdel.engine.memberships import MembershipsCopy
 from bulkdel.engine.pipeline import settle_export
-from bulkdel.engine.session_context import SessionContext, Tally
+from bulkdel.engine.session_context import SessionContext
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.tally import Tally
 from bulkdel.engine.throttled import ThrottledNotes
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed

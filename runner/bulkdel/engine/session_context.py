@@ -1,9 +1,8 @@
-"""What the chunks of a session share: the parts that they use, what they count, and how outcomes are written."""
+"""What the chunks of a session share: the parts that they use, and how outcomes are written."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from bulkdel.core.halt_limits import refused_words, too_many_refused
 from bulkdel.core.held_outcomes import HeldOutcomes, all_absent
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Outcome, Released, stamp
-from bulkdel.core.look_up_lag import LAG_MAX_S
 from bulkdel.core.outcome import Settled
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.creation_context import Creations
@@ -26,50 +24,11 @@ from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.snapshot import Event
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.tally import Tally, counts_of
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Action, Job
-
-CODES_MAX = 50
-"""Different codes of refusals that are counted apart."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the chunks of a session have counted.
-
-    settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
-    spared: rows that were not sent because of a guard, or because the pool keeps this administrator.
-    unproven: rows that this pass left, because a look-up did not find them but does not prove their absence.
-    contradicted: rows that this pass left, because look-ups may lag: the API calls an id unknown that they find, or a
-        key taken that they do not find, or they find a deleted account under its old id.
-    lag_s: for how long look-ups may lag behind the requests for these rows: LAG_MAX_S, or longer where a clock was set
-        back.
-    lags_in_vain: chunks in a row for which waiting for a lagging look-up changed nothing.
-    refused_codes: refused rows by the code of the response, for the progress; at most CODES_MAX codes.
-    uncertain: the latest reason, other than a failed request, for which a chunk was left: a look-up returned accounts
-        that it was not asked for, an answer per id settled only some of its ids, a look-up was too old for the guards.
-    succeeded: whether a request was ever accepted. own: ids of the key's own user, as the tokens named them.
-    """
-
-    own: IdSet
-    succeeded: bool
-    settled: int = 0
-    refused: int = 0
-    kept: int = 0
-    spared: int = 0
-    unproven: int = 0
-    contradicted: int = 0
-    lag_s: float = LAG_MAX_S
-    lags_in_vain: int = 0
-    uncertain: str = ""
-    refused_codes: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def not_sent(self) -> int:
-        """How many rows a look-up has kept from being sent."""
-        return self.kept + self.spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +118,11 @@ def write_settled(
         if kind == "absent" or (kind == "done" and context.job.target_state.absence_reaches):
             context.lookup.control.note_gone(records.ids)
         context.log.enqueue(Outcome(at, attempts, kind, records.ranges, detail.request_id, reason, exceptions, ahead_s))
-    _count_codes(tally.refused_codes, settled)
-    tally.settled += sum(counts.values())
-    tally.refused += counts.get("refused", 0)
+    tally.add(settled)
     if "refused" in counts and too_many_refused(context.refused_max, tally.refused, tally.settled):
         most, may_exclude = context.refused_max, context.may_exclude
         why = refused_words(most, tally.refused, tally.settled, may_exclude=may_exclude)
         context.drain.begin(Stop(why, error=Halted(why)))
-
-
-def _count_codes(codes: Counter[str], settled: Sequence[Settled]) -> None:
-    """Count refused rows by the codes of their refusals: only numbers, because a text may quote an id."""
-    for part in settled:
-        if part.kind == "refused":
-            values = (part.detail.code, *(value for _, value in part.detail.extra))
-            code = "/".join(str(value) for value in values if isinstance(value, int)) or "no code"
-            codes[code if code in codes or len(codes) < CODES_MAX else "others"] += len(part.records)
 
 
 def write_held(context: SessionContext) -> None:
@@ -190,14 +138,6 @@ def write_held(context: SessionContext) -> None:
     if left and context.drain.stop is None:
         why = all_absent(left)
         context.drain.begin(Stop(why, error=Halted(why)))
-
-
-def counts_of(settled: Sequence[Settled]) -> dict[str, int]:
-    """How many rows have each outcome."""
-    counts: dict[str, int] = {}
-    for part in settled:
-        counts[part.kind] = counts.get(part.kind, 0) + len(part.records)
-    return counts
 
 
 def doubts_wait_s(context: SessionContext) -> float:

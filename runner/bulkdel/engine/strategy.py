@@ -84,6 +84,6 @@ class Strategy(ABC):
         return odd.intersection(unquote(part) for request in requests for part in request.path.split("/"))
 
     @property
-    def _lag_over(self) -> bool:
+    def _old_doubt(self) -> bool:
         """Whether the latest intent is so old, by both clocks, that look-ups cannot lag behind its request any more."""
         return self._chunk.doubt is not None and self._context.lag_is_over(self._chunk.doubt.latest)

@@ -22,12 +22,12 @@ from bulkdel.core.log_entries import Header
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_header
 from bulkdel.core.skipped_rows import SkippedRows
-from bulkdel.engine.drain import watching
 from bulkdel.engine.session import SendingSession
 from bulkdel.engine.session_entries import start_facts
 from bulkdel.engine.signals import SteadyLoop
 from bulkdel.engine.snapshot import Event
 from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.tasks import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export import Fingerprint
 from bulkdel.export.rows import dialect_of

@@ -13,8 +13,9 @@ from bulkdel.core.address import holds_secret
 from bulkdel.core.halt_limits import number_or_share, refused_words, too_many_refused
 from bulkdel.core.option import file_variable_of, variable_of
 from bulkdel.core.summary import Ending
-from bulkdel.engine.drain import Drain, Stop, ended_before
+from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.snapshot import Event
+from bulkdel.engine.tasks import ended_before
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.fleet.channel import ChunkEvent, Failed, Figures, Order, ShardEnded, Wanted, line_of, message_of
 from bulkdel.fleet.placing import Environment, Exited, Placed, Work

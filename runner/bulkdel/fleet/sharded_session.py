@@ -24,10 +24,11 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import LimitPortions
 from bulkdel.core.summary import key_of
 from bulkdel.engine.control import SessionControl
-from bulkdel.engine.drain import Stop, all_of, ended_before, watch_time, watching
+from bulkdel.engine.drain import Stop, watch_time
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Snapshot
+from bulkdel.engine.tasks import all_of, ended_before, watching
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of

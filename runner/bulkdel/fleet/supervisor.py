@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from bulkdel.engine.drain import ended_before
+from bulkdel.engine.tasks import ended_before
 from bulkdel.errors import Halted
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Exited, Placed, Said, Stream, Work, object_in
 from bulkdel.format import span

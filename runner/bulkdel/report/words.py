@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from bulkdel.core.bad_rows import with_article
+from bulkdel.core.creation_rules import HIDDEN, OTHERS, PERHAPS_ANOTHER
+from bulkdel.core.id_rules import EXCLUDED_SINCE, PERHAPS_RE_CREATED, REFUSED_SINCE
 from bulkdel.core.outcome import RE_CREATED, REMAINING, TAKEN, UNPROVEN
 from bulkdel.format import counted
 from bulkdel.report.facts import Light, RunFacts, SessionFacts, VerifyFacts
@@ -26,13 +28,13 @@ MEANINGS = {
 REASONS = {
     UNPROVEN: "nothing proves that it was so before this run: only a response of the server says so",
     RE_CREATED: "the {noun} that was meant is gone, and a newer one has the id",
-    "perhaps re-created": "a {noun} is there, and nothing tells whether it is the one that was meant",
-    "excluded after it was sent": "it was excluded after a request that may have had effect",
-    "refused after a request that may have been applied": "it was refused after a request that may have had effect",
+    PERHAPS_RE_CREATED: "a {noun} is there, and nothing tells whether it is the one that was meant",
+    EXCLUDED_SINCE: "it was excluded after a request that may have had effect",
+    REFUSED_SINCE: "it was refused after a request that may have had effect",
     TAKEN: "another {noun} has one of its keys",
-    "look-ups return another account": "look-ups for it return another {noun}",
-    "perhaps another account": "nothing tells whether this run created the {noun} that is there",
-    "a look-up may not find it": "a look-up may not find it",
+    OTHERS: "look-ups for it return another {noun}",
+    PERHAPS_ANOTHER: "nothing tells whether this run created the {noun} that is there",
+    HIDDEN: "a look-up may not find it",
 }
 """The reasons that bulkdel and its jobs write, beside those of `log_words.left_out_words`. Any other reason is shown
 only when it holds no value of the export."""

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from bulkdel.engine.drain import Stop, all_of, ended_before, watching
+from bulkdel.engine.drain import Stop
+from bulkdel.engine.tasks import all_of, ended_before, watching
 from bulkdel.errors import BulkdelError, Halted
 from tests.mutants import mutant
 from tests.syntax import swap
