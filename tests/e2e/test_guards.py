@@ -182,7 +182,7 @@ def test_an_exclude_file_is_read_like_the_export_or_as_bare_ids(tmp_path: Path) 
 @mutant(
     "the plan does not say which column of an exclude file is read",
     "read_excluded",
-    swap("own.id_field is not None and found.dialect.guessed", "own.id_field is None and found.dialect.guessed"),
+    swap("own.id_field is not None", "own.id_field is None"),
 )
 def test_the_plan_says_which_column_of_an_exclude_file_takes_the_place_of_the_one_that_was_named(
     tmp_path: Path,
@@ -202,6 +202,17 @@ def test_the_plan_says_which_column_of_an_exclude_file_takes_the_place_of_the_on
             plan = bulkdel(*words, "--exclude", f"{keep}{column}")
             assert (plan.code, told in " ".join(plan.out.split())) == (0, tells), plan
             assert "1 of 1 ids to keep are in the export" in plan.out
+
+
+def test_the_plan_names_no_column_of_an_exclude_file_that_has_none(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        keep = tmp_path / "keep.txt"
+        keep.write_text(f"{IDS[0]}\n")
+        uid = write_objects(tmp_path / "uid.jsonl", IDS, "uid")
+        words = ("plan", "delete-users", uid, "--host", it.served.url, "--id-field", "uid", "--exclude", keep)
+        plan = bulkdel(*words)
+        assert (plan.code, "its column" in plan.out) == (0, False), plan
+        assert "1 of 1 ids to keep are in the export" in plan.out
 
 
 def test_a_resume_keeps_what_was_excluded_and_takes_more(tmp_path: Path) -> None:

@@ -114,10 +114,10 @@ def read_excluded(
             sha256 = found.fingerprint.sha256 if rows is export else fingerprint(export).sha256
         read, hidden = sheets.get("sheet"), [name for name in sheets.get("hidden", ()) if name != sheets["sheet"]]
         sheet = read if read == options.sheet else None
-        recognised = own.id_field is not None and found.dialect.guessed
+        other_field = own.id_field is not None and found.dialect.guessed and found.dialect.id_field is not None
         file = ExcludeFile(
             *(export.path, sha256, found.rows, id_type.name, found_name.column, sheet, looked_up, read),
-            *(", ".join(hidden) or None, sum(map(is_unusual, good)), found.dialect.id_field, recognised),
+            *(", ".join(hidden) or None, sum(map(is_unusual, good)), found.dialect.id_field, other_field),
         )
         write(file, good)
         add(file, good)

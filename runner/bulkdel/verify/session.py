@@ -357,4 +357,4 @@ class VerifySession(LoggedSession[Findings]):
                 f"the pool lists no {noun} that could be looked up by {kind} as a control: it is empty, or the key may "
                 f"not see its {noun}s. If it is meant to be empty, create one {noun} in it and verify again."
             )
-        raise Halted(f"{why} An empty response proves nothing now, and none was counted as proof")
+        raise Halted(f"{why} An empty response proves nothing now. Earlier findings count: each had its own control")
