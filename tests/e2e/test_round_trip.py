@@ -24,7 +24,8 @@ KILLS = 2
 
 def killed_midway(it: Undo, words: Sequence[object], reached: Callable[[], int], whole: int, rng: Random) -> None:
     """Start the command and kill it at a random moment, KILLS times. reached: how much of `whole` the server has."""
-    it.served.switches = it.served.switches.changed({"latency_after_s": 0.3})  # killed between effect and response
+    latency_s = min(0.3, 300 / whole)  # killed between effect and response
+    it.served.switches = it.served.switches.changed({"latency_after_s": latency_s})
     for moment in sorted(rng.sample(range(1, whole // 2), KILLS)):
         process = start(*words, "--concurrency", 1)
         wait_until(partial(_has_come, process, reached, moment))
