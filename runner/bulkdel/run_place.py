@@ -74,6 +74,11 @@ def restore_place(run: Path, number: int) -> Path:
     return own_file(run, f"restore-{number}")
 
 
+def is_kept_by_restore(path: Path) -> bool:
+    """Whether this is the file with the ids that a restore has brought back."""
+    return path.name == KEEP and number_of_restore(path.absolute().parent.name) is not None
+
+
 def number_of_restore(name: str) -> int | None:
     """The number of the restore in a place of this name; None for another name."""
     found = _RESTORE.fullmatch(name)

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from bulkdel_jobs.genauth.create_users import CREATE_PATH
 from bulkdel_jobs.sandbox import LOOKUP_PATH, Pool, Switches, serve_in_thread
 from bulkdel_jobs.sandbox.users import ids_of
-from tests.e2e.test_restore import Undo
+from tests.e2e.test_restore import NONE, Undo, undo
 from tests.full_users import full_users
 from tests.harness import KEYS, POOL, Ran, bulkdel, kill, start, wait_until, write_objects
 from tests.mutants import mutant
@@ -136,11 +137,76 @@ def test_the_run_goes_on_after_some_were_restored(tmp_path: Path) -> None:
         first = it.ids[0]
         assert only(it, 1, first).code == 0
         assert alive(it, first) == [True]
-        ran = it.delete()
+        ran = it.delete("--confirm", len(it.ids) - 1)  # what came back is excluded
         assert ran.counts()["deleted"] == len(it.ids), ran
         assert alive(it, *it.ids) == [True] + [False] * (len(it.ids) - 1)
         assert only(it, 1, it.ids[-1]).code == 0
         assert alive(it, it.ids[-1]) == [True]
+
+
+def by_phone() -> tuple[Pool, list[str]]:
+    """A pool, and the phone numbers of some of its users: first with the country code, then without it."""
+    pool = full_users(COUNT)
+    users = [pool.user(number) for number in range(COUNT)]
+    having = Counter(user["phone"] for user in users)
+    numbers = [user["phone"] for user in users if user["phoneCountryCode"] == "+86" and having[user["phone"]] == 1]
+    return pool, [*(f"+86{number}" for number in numbers), *numbers]
+
+
+@mutant(
+    "a resume deletes what a restore has brought back",
+    "kept_by_restores",
+    swap("[restore_place(run, number) / KEEP for number in sorted(log.back)]", "[]"),
+)
+def test_a_resume_keeps_what_a_restore_has_brought_back_under_another_spelling_of_its_id(tmp_path: Path) -> None:
+    pool, ids = by_phone()
+    half = len(ids) // 2
+    write_objects(tmp_path / "export.jsonl", ids)
+    with undo(tmp_path, ids, pool=pool, id_type="phone") as it:
+        it.delete("--limit", half, "--chunk-size", half)
+        before = it.served.pool.deleted
+        assert only(it, 1, ids[1]).code == 0
+        ran = it.delete("--confirm", len(ids) - 2)  # both spellings are excluded
+        assert it.served.pool.deleted == before, ran
+        assert ran.counts() == {"deleted": half, "excluded": 1, "absent": half - 1}
+
+
+@pytest.mark.parametrize("way", [("csv", "utf-16-le"), ("csv", "cp1252"), ("lines", "cp1252")], ids=str)
+def test_a_resume_reads_what_came_back_whatever_the_export_is_like(way: tuple[str, str], tmp_path: Path) -> None:
+    (form, encoding), pool, export = way, full_users(COUNT), tmp_path / "export.csv"
+    emails = [email for number in range(COUNT) if (email := pool.user(number)["email"]) is not None]
+    rows = ["Kunde;Mail", *(f"K;{email}" for email in emails)] if form == "csv" else emails
+    export.write_text("".join(f"{row}\n" for row in rows), encoding, "replace")
+    with serve_in_thread(pool) as served:
+        column = ("--id-field", "Mail") if form == "csv" else ()
+        read = ("--id-type", "email", "--format", form, "--encoding", encoding, "--id-pattern", ".+@.+", *column)
+        where, confirmed = ("--host", served.url, "--pool", POOL), ("--confirm", len(emails), "--limit", 9)
+        ran = bulkdel("run", "delete-users", export, *read, *where, *confirmed, "--backup")
+        assert ran.code == 0, ran
+        place = tmp_path / "export.csv.runs" / "delete-users"
+        assert bulkdel("restore", place, *NONE, *where, "--only", emails[1], "--confirm", 1).code == 0
+        ran = bulkdel("resume", place, *where, "--confirm", len(emails) - 1)
+        assert (ran.code, pool.find_alive("email", emails[1]) is not None) == (0, True), ran
+        assert len([email for email in emails if pool.find_alive("email", email) is not None]) == 1
+
+
+@mutant(
+    "a run is resumed while a restore of some of its rows goes on",
+    "check_restored",
+    swap("not undo.is_restored", "False"),
+)
+def test_a_run_is_not_resumed_before_its_restore_has_ended_nor_without_what_it_brought_back(tmp_path: Path) -> None:
+    with deleted(tmp_path, "--limit", 20) as it:
+        some, before = it.ids[:3], it.served.pool.deleted
+        assert only(it, 3, *some, more=("--limit", 1)).code == 0
+        refused = bulkdel(*it.deletion())
+        assert (refused.code, "restore-1 of this run has not ended" in refused.err) == (3, True), refused
+        assert only(it, 3, *some).code == 0
+        keep = it.place / "restore-1" / "keep.jsonl"
+        keep.rename(tmp_path / "moved.jsonl")
+        refused = bulkdel(*it.deletion())
+        assert (refused.code, f"{keep}: is not there" in refused.err) == (3, True), refused
+        assert it.served.pool.deleted == before, "nothing was sent"
 
 
 def test_a_restore_of_all_brings_these_back_too(tmp_path: Path) -> None:

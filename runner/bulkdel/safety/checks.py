@@ -26,6 +26,7 @@ BEFORE_OPENING: tuple[Callable[[RunArguments], object], ...] = (
 
 BEFORE_READING: tuple[Callable[[OpenedRun], None], ...] = (
     log_checks.check_goes_on,
+    log_checks.check_restored,
     as_planned.check_user,
     as_planned.check_age,
     as_planned.check_planned_host,

@@ -25,6 +25,7 @@ from bulkdel.export.download import Fetching, fetch
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import is_bare_list
 from bulkdel.format import did_you_mean, shown
+from bulkdel.run_place import is_kept_by_restore
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def read_excluded(
             looked_up = id_type.name != options.id_type.name
             own = _of_another_type(options, id_type) if looked_up else options
             own = own if found_name.column is None else replace(own, id_field=found_name.column)
+            own = _of_a_restore(own) if is_kept_by_restore(Path(found_name.path)) else own
             rows, own, sheets = _rows(export, own, fetching, folder, stack)
             try:
                 found, good = _preflight(rows, own, column=found_name.column)
@@ -177,6 +179,11 @@ def _open(
 def _of_another_type(options: ReadOptions, id_type: IdType) -> ReadOptions:
     """As the run's, but its shape and its column say nothing of another type."""
     return replace(options, id_type=id_type, id_pattern=None, id_field=None)
+
+
+def _of_a_restore(options: ReadOptions) -> ReadOptions:
+    """The way to read the ids that a restore has written, whatever the export is like."""
+    return replace(options, format="jsonl", id_field="id", encoding=None, id_pattern=None)
 
 
 def _rows(

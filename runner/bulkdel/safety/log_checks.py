@@ -17,6 +17,7 @@ from bulkdel.command_line import (
     AS_CONFIRMED,
     RUN_AGAIN,
     CommandLine,
+    how_to_go_on_restoring,
     how_to_restore,
     how_to_resume,
     how_to_take_back,
@@ -29,7 +30,7 @@ from bulkdel.format import counted, located, shown
 from bulkdel.options import OPTIONS
 from bulkdel.parameters import options_of_run
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import undone_by
+from bulkdel.run_place import KEEP, restore_place, undone_by
 from bulkdel.safety.exclude import ExcludeFile
 from bulkdel.safety.export_reading import other_rows
 from bulkdel.safety.plan_facts import header_values
@@ -61,6 +62,35 @@ def check_goes_on(opened: OpenedRun) -> None:
             f"{path}: a restore of this run has begun ({undo.at}), so the run is not resumed. Nothing was sent.\n"
             f"{how_to_restore(log, undo, path, of_job)}"
         )
+
+
+def check_restored(opened: OpenedRun) -> None:
+    """Refuse a resume before a restore by --only has ended, or without the ids that it has brought back.
+
+    See `kept_by_restores`. Raises NotAcceptable.
+    """
+    log, run = opened.log, opened.arguments.run
+    if log is None or log.complete or not opened.id_type.reusable:
+        return
+    names_it = "a row that remains may name one of its accounts by another spelling. Nothing was sent."
+    for number, undo in sorted(log.restores.items()):
+        if not undo.is_restored:
+            how = how_to_go_on_restoring(undo, run, options_of_run(log.header.pinned["job"]))
+            raise NotAcceptable(f"{run}: restore-{number} of this run has not ended, and {names_it}\n{how}")
+    for keep in kept_by_restores(log, run):
+        if not os.path.lexists(keep):
+            raise NotAcceptable(
+                f"{keep}: is not there. It has the ids that a restore of this run has brought back, and {names_it} "
+                "Put it back, then run the same command again."
+            )
+
+
+def kept_by_restores(log: RunState, run: Path) -> list[Path]:
+    """The files with the ids that restores of this run have brought back. A resume excludes them.
+
+    The rows of these accounts are settled. Where an id has several spellings, another row may name such an account too.
+    """
+    return [restore_place(run, number) / KEEP for number in sorted(log.back)]
 
 
 def check_no_copy(opened: OpenedRun) -> None:

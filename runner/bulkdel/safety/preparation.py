@@ -23,6 +23,7 @@ from bulkdel.core.run_state import RunState
 from bulkdel.errors import Halted
 from bulkdel.export import ReadOptions
 from bulkdel.export.refusal import ExportRefused
+from bulkdel.format import located
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.connecting import Connect, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
@@ -50,7 +51,7 @@ from bulkdel.safety.export_reading import (
     fetching_of,
     read_options,
 )
-from bulkdel.safety.log_checks import check_excluded
+from bulkdel.safety.log_checks import check_excluded, kept_by_restores
 from bulkdel.safety.place_checks import say_open_folder
 from bulkdel.safety.protect import host_word, with_logged
 from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan, SampleCheck
@@ -146,9 +147,14 @@ def looks_first(settings: Settings, job: Job) -> bool:
 def _opened(arguments: RunArguments, target: Target | None, log: RunState | None, now: datetime) -> OpenedRun:
     """What is known before anything is read. An age of --spare becomes a date: that of the log, if there is one."""
     settings = arguments.settings.with_instants(now, NO_GUARDS if log is None else log.guards)
+    id_type = checked_id_type(arguments.job, settings)
+    if log is not None and not log.complete and id_type.reusable:
+        given = {located(str(name)) for name in settings.exclude or ()}
+        kept = [path for path in kept_by_restores(log, arguments.run) if located(str(path)) not in given]
+        settings = replace(settings, exclude=[*(settings.exclude or ()), *kept] or None)
     arguments = replace(arguments, settings=settings, config=with_logged(arguments.config, log))
     own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
-    return OpenedRun(arguments, target, checked_id_type(arguments.job, settings), log, now, own_key)
+    return OpenedRun(arguments, target, id_type, log, now, own_key)
 
 
 def _read_excluded(
