@@ -11,7 +11,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,14 @@ from typing import Any
 import orjson
 
 from bulkdel.core.table_cells import OUTCOME
-from bulkdel.errors import FileFailed, UsageError
+from bulkdel.errors import UsageError
 from bulkdel.export.download import Step
-from bulkdel.export.file import BLOCK, Export
+from bulkdel.export.file import BLOCK, Copying, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
 from bulkdel.format import to_install
 from bulkdel.parent import for_child
-from bulkdel.place.spool import unnamed_file
 
 ZIP, OLE, PARQUET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
 
@@ -130,23 +129,19 @@ def _copy(
     table: Table, folder: Path, rows_max: int | None = None, columns: Sequence[int] | None = None
 ) -> tuple[Export, dict[str, Any]]:
     """Copy some columns to a file without a name; None for all of them. Returns also what `_convert` returns."""
-    export = table.export
-    try:
-        fd = unnamed_file(folder)
-        try:
-            found = _convert(table, fd, folder, columns=columns, rows_max=rows_max)
-        except BaseException:
-            os.close(fd)
-            raise
-    except OSError as error:
-        raise _failed(folder, export.path, error.strerror or str(error)) from error
+    export, copying = table.export, Copying(folder, f"The rows of {table.export.path} are")
+    with copying.new_file() as fd, copying.writing():
+        found = _convert(table, fd, columns=columns, rows_max=rows_max)
+        if (failed := found.get("failed")) is not None:
+            raise copying.failed(failed)
     return Export(fd, export.path, copied=True, block_size=export.block_size), found
 
 
-def _convert(
-    table: Table, out: int, to: Path, *, columns: Sequence[int] | None = None, rows_max: int | None = None
-) -> dict[str, Any]:
-    """Run the process that reads the table. Returns the sheet, and the names of the hidden ones."""
+def _convert(table: Table, out: int, *, columns: Sequence[int] | None, rows_max: int | None) -> dict[str, Any]:
+    """Run the process that reads the table. Returns the sheet, and the names of the hidden ones.
+
+    Where the process could not write, it returns only why (`failed`).
+    """
     export = table.export
     task = {
         "format": table.format,
@@ -167,7 +162,7 @@ def _convert(
     )
     with child:
         try:
-            said = _said(child, lambda: table.on_progress(f"reading {export.path}: {_written(out)}"))
+            said = _said(child, table, out)
         except BaseException:
             child.kill()
             raise
@@ -181,27 +176,15 @@ def _convert(
             f"{export.path}: {found['reason']}. To read it, install the extra {extra}: {to_install(extra)}, "
             "or export the file as CSV. Nothing was sent"
         )
-    if (failed := found.get("failed")) is not None:
-        raise _failed(to, export.path, failed)
     if (reason := found.get("reason")) is not None:
         raise refusal(export.path, reason, found["todo"])
     return found
 
 
-def _said(child: subprocess.Popen[bytes], on_progress: Callable[[], None]) -> bytes:
+def _said(child: subprocess.Popen[bytes], table: Table, out: int) -> bytes:
+    """Wait for the result of the process, and report on it meanwhile."""
     while True:
         try:
             return child.communicate(timeout=LOOK_S)[0]
         except subprocess.TimeoutExpired:
-            on_progress()
-
-
-def _written(out: int) -> str:
-    return f"{os.fstat(out).st_size:,} bytes of ids so far"
-
-
-def _failed(to: Path, path: str, reason: str) -> FileFailed:
-    return FileFailed(
-        f"{to}: {reason}. The rows of {path} are copied there first; nothing was sent. Make room there, or name "
-        "another place (--run), and run the same command again."
-    )
+            table.on_progress(f"reading {table.export.path}: {os.fstat(out).st_size:,} bytes of ids so far")

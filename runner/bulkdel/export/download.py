@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +18,9 @@ from bulkdel.core.address import WEB, Address
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.retry import backoff_s, sends_again
 from bulkdel.durable import write_all
-from bulkdel.errors import FileFailed, Halted, NotAcceptable
-from bulkdel.export.file import Export
+from bulkdel.errors import Halted, NotAcceptable
+from bulkdel.export.file import Copying, Export
 from bulkdel.format import amount, printable, span
-from bulkdel.place.spool import unnamed_file
 from bulkdel.store.far_object import Broken, FarObject, ObjectChanged, Reach, Version, far_object
 
 LOOK_S = 0.2
@@ -70,24 +69,18 @@ def fetch(address: Address, folder: Path, fetching: Fetching) -> tuple[Export, S
     Raises NotAcceptable for an object that cannot be read, or that changes meanwhile; Halted when nothing comes for too
     long; FileFailed when there is no room.
     """
-    try:
-        fd = unnamed_file(folder)
-    except OSError as error:
-        raise _failed(folder, address, error) from error
-    try:
-        version = _Download(address, fd, folder, fetching).whole()
-    except BaseException:
-        os.close(fd)
-        raise
+    copying = Copying(folder, f"{address.shown} is")
+    with copying.new_file() as fd:
+        version = _Download(address, fd, copying, fetching).whole()
     return Export(fd, address.shown, copied=True), Source(address.shown, version, stamp(time.time()))
 
 
 class _Download:
-    """Reads one object to its end into the file `fd`. folder: where that is, for messages."""
+    """Reads one object to its end into the file `fd`, which `copying` has made."""
 
-    def __init__(self, address: Address, fd: int, folder: Path, fetching: Fetching) -> None:
+    def __init__(self, address: Address, fd: int, copying: Copying, fetching: Fetching) -> None:
         self._far: FarObject = far_object(address, fetching.reach)
-        self._address, self._fd, self._folder, self._fetching = address, fd, folder, fetching
+        self._address, self._fd, self._copying, self._fetching = address, fd, copying, fetching
         self._version: Version | None = None
         self._done = self._furthest = 0
         self._most = 0  # bytes of an object that does not say its length
@@ -157,11 +150,8 @@ class _Download:
         """Note which version it is, before the first byte is kept."""
         self._version = version
         if version.size is not None and (free := self._free()) < version.size:
-            raise FileFailed(
-                f"{self._folder}: {self._address.shown} has {amount(version.size)}, and {amount(free)} are free. "
-                "It is copied there first; nothing was sent. Make room there, or name another place (--run), and run "
-                "the same command again."
-            )
+            reason = f"{self._address.shown} has {amount(version.size)}, and {amount(free)} are free"
+            raise replace(self._copying, what="It is").failed(reason)
 
     def _keep(self, part: bytes) -> None:
         size = self._version.size if self._version else None
@@ -170,29 +160,23 @@ class _Download:
         if size is None and self._done + len(part) > self._most:
             raise NotAcceptable(
                 f"{self._address.shown}: the server does not say its length, and it has more than "
-                f"{amount(self._most)}, half of what was free in {self._folder}. Nothing was sent. Is it the right "
-                "address? Make room, or copy it yourself and name the copy."
+                f"{amount(self._most)}, half of what was free in {self._copying.folder}. Nothing was sent. Is it the "
+                "right address? Make room, or copy it yourself and name the copy."
             )
-        try:
+        with self._copying.writing():
             write_all(self._fd, part)
-        except OSError as error:
-            raise _failed(self._folder, self._address, error) from error
         self._done += len(part)
         self._furthest = max(self._furthest, self._done)
 
     def _free(self) -> int:
-        try:
+        with self._copying.writing():
             return shutil.disk_usage(self._fd).free  # of the file: the folder may take none
-        except OSError as error:
-            raise _failed(self._folder, self._address, error) from error
 
     def _cut(self, size: int) -> None:
         """Keep the first `size` bytes of the file."""
-        try:
+        with self._copying.writing():
             os.ftruncate(self._fd, size)
             os.lseek(self._fd, size, os.SEEK_SET)
-        except OSError as error:
-            raise _failed(self._folder, self._address, error) from error
         self._done = size
 
     def _words(self) -> str:
@@ -244,10 +228,3 @@ async def _watched(step: Coroutine[Any, Any, T], on_progress: Step, words: Calla
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
-
-
-def _failed(folder: Path, address: Address, error: OSError) -> FileFailed:
-    return FileFailed(
-        f"{folder}: {error.strerror}. {address.shown} is copied there first; nothing was sent. Make room there, or "
-        "name another place (--run), and run the same command again."
-    )

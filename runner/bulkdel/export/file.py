@@ -10,7 +10,7 @@ import os
 import select
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -99,6 +99,45 @@ class Export:
         return read_at(self._fd, length, offset)
 
 
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """The copying of what is read, to a file in `folder` without a name.
+
+    what: is copied, as the words before "copied there first". nothing: what has not happened. again: the next step.
+    """
+
+    folder: Path
+    what: str
+    nothing: str = "nothing was sent"
+    again: str = "run the same command again"
+
+    @contextmanager
+    def new_file(self) -> Iterator[int]:
+        """Yield the descriptor of the file, which stays open unless the block fails. Raises FileFailed."""
+        with self.writing():
+            fd = unnamed_file(self.folder)
+        try:
+            yield fd
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raise FileFailed when the block cannot write the file."""
+        try:
+            yield
+        except OSError as error:
+            raise self.failed(error.strerror or str(error)) from error
+
+    def failed(self, reason: str) -> FileFailed:
+        """Make the error of a copy that cannot be written."""
+        return FileFailed(
+            f"{self.folder}: {reason}. {self.what} copied there first; {self.nothing}. Make room there, or name "
+            f"another place (--run), and {self.again}."
+        )
+
+
 def open_export(
     path: str, *, folder: Path | None = None, block_size: int = BLOCK, on_progress: Copied = lambda _: None
 ) -> Export:
@@ -143,22 +182,15 @@ def _check_kind(path: str, kind: int, folder: Path | None) -> None:
 
 def _copy_of_pipe(fd: int, path: str, folder: Path, on_progress: Copied) -> int:
     """Copy all of a pipe to a file without a name, and return its descriptor. Leaves `fd` open."""
-    size = 0
-    try:
-        made = unnamed_file(folder)
-    except OSError as error:
-        raise _no_room(path, folder, error) from error
-    try:
+    size, what = 0, "standard input" if path == "-" else path
+    nothing = "nothing was sent and nothing is kept"
+    copying = Copying(folder, f"{what} is a pipe and is", nothing, again="start the pipe again")
+    with copying.new_file() as made:
         for data in _blocks_of_pipe(fd, path):
-            try:
+            with copying.writing():
                 write_all(made, data)
-            except OSError as error:
-                raise _no_room(path, folder, error) from error
             size += len(data)
             on_progress(size)
-    except BaseException:
-        os.close(made)
-        raise
     return made
 
 
@@ -174,14 +206,6 @@ def _blocks_of_pipe(fd: int, path: str) -> Iterator[bytes]:
         if data == b"":
             return
         yield data or b""
-
-
-def _no_room(path: str, folder: Path, error: OSError) -> FileFailed:
-    what = "standard input" if path == "-" else path
-    return FileFailed(
-        f"{folder}: {error.strerror}. {what} is a pipe and is copied there first; nothing was sent and nothing is "
-        "kept. Make room there, or name another place (--run), and start the pipe again."
-    )
 
 
 def _cannot_open(path: str, error: OSError) -> NotAcceptable:
