@@ -219,7 +219,10 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
 @mutant(
     "an id to keep may have an invisible character",
     "read_excluded",
-    swap("True", "False"),
+    swap(
+        'replace(options, on_invalid="stop", whole=False, protects=True)',
+        'replace(options, on_invalid="stop", whole=False, protects=False)',
+    ),
 )
 @pytest.mark.parametrize(
     ("first", "char"),

@@ -180,7 +180,7 @@ def test_the_rows_of_another_user_are_shown_before_they_are_confirmed(tmp_path: 
 @mutant(
     "a plan approves what only the log of another person says",
     "ExportReading._read_once_more",
-    swap("self._options.whole or approved is not None", "self._options.whole"),
+    swap("self.options.whole or approved is not None", "self.options.whole"),
 )
 def test_a_plan_approves_no_rows_that_cannot_be_compared_with_it(tmp_path: Path) -> None:
     """It pins the bytes of the export, and the log of another user may claim to be of the same."""

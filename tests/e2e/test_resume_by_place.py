@@ -256,7 +256,7 @@ def test_a_run_that_was_handed_over_is_not_resumed_here(tmp_path: Path) -> None:
 @mutant(
     "the rows that were confirmed need the export as it was",
     "ExportReading._known",
-    swap("gone |= self._arguments.settings.as_confirmed", "gone = bool(gone)"),
+    swap("gone |= self.arguments.settings.as_confirmed", "gone = bool(gone)"),
 )
 def test_an_export_that_was_corrected_since(tmp_path: Path) -> None:
     """Its ids are not sent without a word: the rows that were confirmed are, when that is said."""

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,19 +85,34 @@ def as_csv(dialect: Dialect) -> Dialect:
     return replace(dialect, format="csv", delimiter=",", sheet=None) if is_table else dialect
 
 
-def csv_options(options: ReadOptions) -> ReadOptions:
+def as_text(
+    export: Export,
+    options: ReadOptions,
+    folder: Path,
+    on_progress: Step,
+    stack: ExitStack,
+    *,
+    for_advice: bool = False,
+    sheet_may_lack: bool = False,
+) -> tuple[Export, ReadOptions, dict[str, Any]]:
+    """The rows of an export as text: the export itself; of a table a copy of every column, which `stack` closes.
+
+    folder: of the copy, which has no name. for_advice: of a Parquet file the first rows suffice. sheet_may_lack: see
+    `Table`.
+
+    Returns also how the text is read, and of a table the sheet that was read with the names of the hidden ones
+    (`sheet`, `hidden`). Raises NotAcceptable for a file that cannot be read, UsageError without the extra.
+    """
+    if (table := table_of(export, options, on_progress)) is None:
+        return export, options, {}
+    rows_max = PARQUET_ADVICE_ROWS if for_advice and table.format == PARQUET_FORMAT else None
+    copy, found = _copy(replace(table, sheet_may_lack=sheet_may_lack), folder, rows_max)
+    return stack.enter_context(copy), _csv_options(options), found
+
+
+def _csv_options(options: ReadOptions) -> ReadOptions:
     """How the copy of a table is read."""
     return replace(options, format="csv", encoding=None)
-
-
-def all_columns(table: Table, folder: Path, *, for_advice: bool = False) -> tuple[Export, dict[str, Any]]:
-    """Copy every column to a file in `folder` without a name. for_advice: of a Parquet file the first rows suffice.
-
-    Returns the copy, and the sheet that was read with the names of the hidden ones (`sheet`, `hidden`).
-
-    Raises NotAcceptable for a file that cannot be read, UsageError without the extra.
-    """
-    return _copy(table, folder, PARQUET_ADVICE_ROWS if for_advice and table.format != WORKBOOK else None)
 
 
 def rows_of(table: Table, folder: Path) -> TableRows:
@@ -112,7 +128,7 @@ def rows_of(table: Table, folder: Path) -> TableRows:
         raise UsageError(f"--format {options.format}: a workbook and a Parquet file have columns. Leave --format out")
     sample, found = _copy(table, folder, HEAD_ROWS)
     with sample:
-        dialect = replace(recognise(sample, csv_options(options)), delimiter=",")
+        dialect = replace(recognise(sample, _csv_options(options)), delimiter=",")
         header = _header(sample) if dialect.header else []
     assert dialect.id_column is not None, "it is CSV"
     columns = [dialect.id_column, *([header.index(OUTCOME)] if OUTCOME in header else [])]

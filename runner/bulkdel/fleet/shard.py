@@ -51,7 +51,6 @@ from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import home_of
 from bulkdel.safety.argument_checks import checked_id_type
 from bulkdel.safety.backup_checks import check_backup
 from bulkdel.safety.exclude import read_excluded
@@ -226,7 +225,7 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     id_type = checked_id_type(arguments.job, settings)
     check_look_ups(arguments, target, id_type)
     options = read_options(arguments, id_type)
-    fetching, folder = fetching_of(settings, ReadingProgress()), home_of(arguments.run).absolute()
+    fetching, folder = fetching_of(settings, ReadingProgress()), arguments.folder
     names, stored = without_kept(settings.exclude or (), of_run, options.id_types), partial(kept_in, place, of_run)
     excluded = read_excluded(names, options, fetching, folder, stored=stored)
     if {file.key for file in excluded.files} != set(order.excluded):

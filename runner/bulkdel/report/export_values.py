@@ -18,7 +18,7 @@ import orjson
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import BulkdelError
 from bulkdel.export import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export
-from bulkdel.export.converting import all_columns, as_csv, table_of
+from bulkdel.export.converting import as_csv, as_text
 from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import Hashing
 from bulkdel.export.lines import whole_lines
@@ -50,9 +50,7 @@ def compare(run: Path, progress: RunState, check: TextCheck) -> bool:
                 for id_ in rows.usable[1]:
                     check.see(id_, is_id=True)
             export = stack.enter_context(open_export(where))
-            plain = export
-            if (table := table_of(export, way[0], lambda _: None)) is not None:
-                plain = stack.enter_context(all_columns(table, home_of(run).absolute())[0])
+            plain, _, _ = as_text(export, way[0], home_of(run).absolute(), lambda _: None, stack)
             cells = Cells(plain, as_csv(way[1]))
             for value in cells:
                 check.see(value)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, is_unusual, names_in
@@ -20,7 +19,7 @@ from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import Export, Parsed, Preflight, ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.advice import Words, advise
-from bulkdel.export.converting import all_columns, csv_options, table_of
+from bulkdel.export.converting import as_text
 from bulkdel.export.download import Fetching, fetch
 from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.sniff import is_bare_list
@@ -105,10 +104,13 @@ def read_excluded(
             found_name, export = _open(name, options, fetching, folder, stack)
             id_type = options.id_types[found_name.id_type] if found_name.id_type is not None else options.id_type
             looked_up = id_type.name != options.id_type.name
-            own = _of_another_type(options, id_type) if looked_up else options
+            # The shape and the column of the run's ids say nothing of another type.
+            own = replace(options, id_type=id_type, id_pattern=None, id_field=None) if looked_up else options
             own = own if found_name.column is None else replace(own, id_field=found_name.column)
-            own = _of_a_restore(own) if is_kept_by_restore(Path(found_name.path)) else own
-            rows, own, sheets = _rows(export, own, fetching, folder, stack)
+            if is_kept_by_restore(Path(found_name.path)):  # it is read so, whatever the export is like
+                own = replace(own, format="jsonl", id_field="id", encoding=None, id_pattern=None)
+            # --sheet may be that of the export, so a workbook need not have it.
+            rows, own, sheets = as_text(export, own, folder, fetching.on_progress, stack, sheet_may_lack=True)
             try:
                 found, good = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
@@ -174,29 +176,6 @@ def _open(
             refused = refused or error
     assert refused is not None, "the whole name is an address"
     raise refused
-
-
-def _of_another_type(options: ReadOptions, id_type: IdType) -> ReadOptions:
-    """As the run's, but its shape and its column say nothing of another type."""
-    return replace(options, id_type=id_type, id_pattern=None, id_field=None)
-
-
-def _of_a_restore(options: ReadOptions) -> ReadOptions:
-    """The way to read the ids that a restore has written, whatever the export is like."""
-    return replace(options, format="jsonl", id_field="id", encoding=None, id_pattern=None)
-
-
-def _rows(
-    export: Export, options: ReadOptions, fetching: Fetching, folder: Path, stack: ExitStack
-) -> tuple[Export, ReadOptions, dict[str, Any]]:
-    """The rows as text: the file itself, or those of a table, copied to a file without a name; and its sheets.
-
-    --sheet may be that of the export, so a workbook need not have it.
-    """
-    if (table := table_of(export, options, fetching.on_progress)) is None:
-        return export, options, {}
-    copy, sheets = all_columns(replace(table, sheet_may_lack=True), folder)
-    return stack.enter_context(copy), csv_options(options), sheets
 
 
 def _preflight(export: Export, options: ReadOptions, *, column: str | None) -> tuple[Preflight, list[str]]:

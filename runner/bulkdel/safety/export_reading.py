@@ -28,7 +28,6 @@ from bulkdel.export import (
     Fingerprint,
     InvalidRows,
     Parsed,
-    Preflight,
     ReadOptions,
     fingerprint,
     open_export,
@@ -36,7 +35,7 @@ from bulkdel.export import (
     recognise,
 )
 from bulkdel.export.advice import Way, Words, advise, left_words
-from bulkdel.export.converting import WORKBOOK, TableRows, all_columns, csv_options, rows_of, table_of
+from bulkdel.export.converting import WORKBOOK, TableRows, as_text, rows_of, table_of
 from bulkdel.export.download import Fetching, Source, fetch
 from bulkdel.export.encoding import encoding_named
 from bulkdel.export.preflight import preflight_of_input
@@ -51,7 +50,7 @@ from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import missing_folders, remove_empty
 from bulkdel.place.opening import log_place
 from bulkdel.place.spool import Spool
-from bulkdel.run_place import INVALID, home_of, own_file
+from bulkdel.run_place import INVALID, own_file
 from bulkdel.safety.as_planned import check_export
 from bulkdel.safety.exclude import Excluded
 from bulkdel.safety.run_plan import CheckedExport, RunArguments
@@ -88,11 +87,10 @@ class ReadingProgress:
 
     def copied(self, done: int) -> None:
         """Note the number of bytes copied from a pipe so far. Raises Drained."""
-        self.text = f"copying the export from a pipe: {done:,} bytes so far"
-        self.check()
+        self.fetched(f"copying the export from a pipe: {done:,} bytes so far")
 
     def fetched(self, text: str) -> None:
-        """Note the progress of copying an export that lies elsewhere, in words. Raises Drained."""
+        """Note the progress in words, such as that of copying an export that lies elsewhere. Raises Drained."""
         self.text = text
         self.check()
 
@@ -100,13 +98,11 @@ class ReadingProgress:
         """Yield the rows of an input, and note how far it is. Raises Drained, and what `Input.rows` raises."""
         for rows in found.rows():
             yield rows
-            self.text = f"reading the rows of the run: {rows.stop:,} of {found.size:,}"
-            self.check()
+            self.fetched(f"reading the rows of the run: {rows.stop:,} of {found.size:,}")
 
     def read(self, done: int, total: int) -> None:
         """Note the number of bytes read so far. Raises Drained."""
-        self.text = f"reading the export: {done:,} of {total:,} bytes"
-        self.check()
+        self.fetched(f"reading the export: {done:,} of {total:,} bytes")
 
     def stop(self) -> None:
         """End the reading at its next block."""
@@ -118,47 +114,38 @@ class ReadingProgress:
             raise Drained
 
 
+@dataclass(frozen=True, slots=True)
 class ExportReading:
-    """How one command reads its export. read: the exclude files. `stack` closes what is opened."""
+    """How one command reads its export. `stack` closes what is opened.
 
-    def __init__(
-        self,
-        arguments: RunArguments,
-        options: ReadOptions,
-        reading: ReadingProgress,
-        stack: ExitStack,
-        *,
-        target: Target | None,
-        read: Excluded,
-        rng: random.Random,
-    ) -> None:
-        """target: the API; None for the sandbox, which is filled from the rows. rng: draws the sample."""
-        self._arguments = arguments
-        self._options = options
-        self._reading = reading
-        self._stack = stack
-        self._target = target
-        self._read = read
-        self._rng = rng
-        self._folder = home_of(arguments.run).absolute()
+    target: the API; None for the sandbox, which is filled from the rows. rng: draws the sample.
+    """
+
+    arguments: RunArguments
+    options: ReadOptions
+    reading: ReadingProgress
+    stack: ExitStack
+    target: Target | None
+    excluded: Excluded
+    rng: random.Random
 
     def of_new_run(self) -> CheckedExport:
         """Read every row, for a new run or its plan. Raises what `export.preflight` raises."""
-        run = self._arguments.run
-        self._stack.callback(remove_empty, missing_folders(run))
+        run = self.arguments.run
+        self.stack.callback(remove_empty, missing_folders(run))
         opened, new, invalid = self._open(), None, None
-        if self._arguments.command != "plan":
-            new = self._new_input(log_place(self._arguments.run).spool())
-            if self._options.on_invalid == "skip":
-                invalid = InvalidRows(self._folder, self._stack)
-        elif self._target is None or self._read.to_look_up:  # what reads the rows again
-            new = self._new_input(Spool.unnamed(self._folder))
-        found = self._preflight(opened, new, invalid)
+        if self.arguments.command != "plan":
+            new = self._new_input(log_place(self.arguments.run).spool())
+            if self.options.on_invalid == "skip":
+                invalid = InvalidRows(self.arguments.folder, self.stack)
+        elif self.target is None or self.excluded.to_look_up:  # what reads the rows again
+            new = self._new_input(Spool.unnamed(self.arguments.folder))
+        export = self._preflight(opened, new, invalid)
         return replace(
-            self._checked(opened, found),
+            export,
             rows=None if new is None else new.rows,
             new=new,
-            invalid_to=self._invalid_to(opened.file) if found.counts["invalid"] else None,
+            invalid_to=self._invalid_to(opened.file) if export.counts["invalid"] else None,
             invalid=invalid,
         )
 
@@ -170,38 +157,38 @@ class ExportReading:
         if not known.gone:
             known = self._as_named(known, log)
         duplicates = log.skipped.by_reason["duplicate"]
-        return known if how is Reading.LOGGED else excluding(known, self._read.ids, duplicates, self._reading)
+        return known if how is Reading.LOGGED else excluding(known, self.excluded.ids, duplicates, self.reading)
 
     def _rows_of(self, log: RunState, how: Reading) -> Input | None:
         """The rows of the run, as far as they are read; None where none is. Raises NotAcceptable."""
-        place = log_place(self._arguments.run, Terms(patience_s=self._arguments.settings.patience))
-        forgotten, fills = is_forgotten(place, log), self._target is None  # the sandbox is filled from all rows
+        place = log_place(self.arguments.run, Terms(patience_s=self.arguments.settings.patience))
+        forgotten, fills = is_forgotten(place, log), self.target is None  # the sandbox is filled from all rows
         if forgotten and not log.complete:
             raise NotAcceptable(
                 f"{place.where}: `bulkdel forget` has removed the rows of this run, so it cannot go on. Nothing was "
                 "sent. If there is a copy of the file, put it back; then run the same command again."
             )
-        reads_none = log.complete or log.header.shards or self._arguments.command == "plan"
+        reads_none = log.complete or log.header.shards or self.arguments.command == "plan"
         if how is Reading.LOGGED and (forgotten or (reads_none and not fills)):
             return None
         first = 0 if fills or how is not Reading.LOGGED else log.begin
-        return open_input(place, log.header, self._stack, first)
+        return open_input(place, log.header, self.stack, first)
 
     def _known(self, log: RunState, rows: Input | None, how: Reading) -> CheckedExport:
         """The export as the log has it. It need not be there any more."""
-        export, pinned = self._arguments.export, log.header.pinned
+        export, pinned = self.arguments.export, log.header.pinned
         address, logged = address_of(export), log.header.export_object.get("address")
         if address is None:  # a file of another name is mistyped
             gone = export != "-" and Path(export).name == Path(log.header.export_path).name
             gone = gone and not os.path.lexists(export)
         else:  # an object is not read again, unless the log may be forged
             gone = address.shown == logged and how is not Reading.ANEW
-        gone |= self._arguments.settings.as_confirmed
-        invalid = own_file(self._arguments.run, INVALID)
+        gone |= self.arguments.settings.as_confirmed
+        invalid = own_file(self.arguments.run, INVALID)
         return CheckedExport(
             export if address is None else address.shown,
-            self._options,
-            dialect_of(pinned).as_named(self._options),
+            self.options,
+            dialect_of(pinned).as_named(self.options),
             Fingerprint(pinned["sha256"], pinned["bytes"]),
             log.asked,
             log.skipped,
@@ -213,53 +200,81 @@ class ExportReading:
     def _as_named(self, known: CheckedExport, log: RunState) -> CheckedExport:
         """The export that the command names, to be compared with that of the run."""
         file, source = self._open_file()
-        if table_of(file, self._options, self._reading.fetched) is None:
-            dialect = recognise(file, self._options)
+        if table_of(file, self.options, self.reading.fetched) is None:
+            dialect = recognise(file, self.options)
         else:  # its rows are not read again, so its columns are not recognised
             dialect = known.dialect
         known = replace(known, path=file.path, state=file.state, source=source, dialect=dialect)
         if file.copied or file.state != log.header.export_state:  # else it was not written to since
-            known = replace(known, fingerprint=fingerprint(file, self._reading.read))
+            known = replace(known, fingerprint=fingerprint(file, self.reading.read))
         return known
 
     def _compared(self, known: CheckedExport, log: RunState) -> CheckedExport:
         """Read every row of the export, because the log may be forged. Raises NotAcceptable for other rows."""
-        opened, again = self._open(sheet=known.dialect.sheet), self._new_input(Spool.unnamed(self._folder))
-        export = self._checked(opened, self._preflight(opened, again, None))
+        opened, again = self._open(sheet=known.dialect.sheet), self._new_input(Spool.unnamed(self.arguments.folder))
+        export = self._preflight(opened, again, None)
         if export.fingerprint == known.fingerprint and again.pins.content != log.header.input.content:
-            raise other_rows(self._arguments.run)
+            raise other_rows(self.arguments.run)
         return replace(export, rows=known.rows, invalid_to=known.invalid_to)
 
     def _read_once_more(self, known: CheckedExport) -> CheckedExport:
         """Check the rows of the input as those of an export: another person may have written it."""
         assert known.rows is not None, "a log has its rows"
-        approved = self._arguments.approved
-        if self._options.whole or approved is not None:
+        approved = self.arguments.approved
+        if self.options.whole or approved is not None:
             what = "nothing shows that its rows are those of the plan" if approved else "records cannot be compared"
             raise NotAcceptable(
-                f"{known.path}: is not there, and no session of {self._arguments.run} was begun by this user on "
+                f"{known.path}: is not there, and no session of {self.arguments.run} was begun by this user on "
                 f"this machine, so {what}. Nothing was sent. Put the export back."
             )
         skipped, sample = preflight_of_input(
-            self._reading.over(known.rows),
-            self._options,
-            self._arguments.run,
+            self.reading.over(known.rows),
+            self.options,
+            self.arguments.run,
             count=known.rows.size,
-            protected=self._read.ids,
-            rng=self._rng,
+            protected=self.excluded.ids,
+            rng=self.rng,
             sample_size=SAMPLE_SIZE,
-            temporary=self._folder,
+            temporary=self.arguments.folder,
         )
         return replace(known, **_counted({"rows": known.rows.size}, skipped), sample=sample)
 
-    def _checked(self, opened: _Opened, found: Preflight) -> CheckedExport:
-        """The export after its preflight."""
+    def _preflight(self, opened: _Opened, new: NewInput | None, invalid: InvalidRows | None) -> CheckedExport:
+        """Read and check every row. new, invalid: take the rows, and the bad ones."""
+
+        def take(parsed: Parsed) -> None:
+            if new is not None:
+                new.add(parsed.for_input())
+            if invalid is not None:
+                invalid.add(parsed)
+
         table = opened.table
+        try:
+            found = preflight(
+                opened.file,
+                self.options,
+                protected=self.excluded.ids,
+                rng=self.rng,
+                sample_size=SAMPLE_SIZE,
+                on_progress=self.reading.read,
+                temporary=self.arguments.folder,
+                dialect=None if table is None else table.in_copy,
+                to=take,
+                growing=lambda: 0 if new is None else new.size,
+            )
+        except ExportRefused as error:
+            raise with_advice(self.arguments, opened.original, self.options, error, self.reading)[0] from error
+        if opened.has_changed:
+            raise NotAcceptable(f"{opened.file.path}: was changed while it was read. Nothing was sent. Start again.")
+        if new is not None:
+            new.finish()
+        if invalid is not None and found.bad:
+            invalid.finish(header_of(opened.file, found.dialect), found.bad)
         return CheckedExport(
             path=opened.original.path,
             state=opened.original.state,
             source=opened.source,
-            options=self._options,
+            options=self.options,
             dialect=found.dialect if table is None else table.dialect,
             hidden=() if table is None else table.hidden,
             fingerprint=opened.fingerprint or found.fingerprint,
@@ -271,84 +286,52 @@ class ExportReading:
             perhaps=found.perhaps,
         )
 
-    def _preflight(self, opened: _Opened, new: NewInput | None, invalid: InvalidRows | None) -> Preflight:
-        """Read and check every row. new, invalid: take the rows, and the bad ones."""
-
-        def take(parsed: Parsed) -> None:
-            if new is not None:
-                new.add(parsed.for_input())
-            if invalid is not None:
-                invalid.add(parsed)
-
-        try:
-            found = preflight(
-                opened.file,
-                self._options,
-                protected=self._read.ids,
-                rng=self._rng,
-                sample_size=SAMPLE_SIZE,
-                on_progress=self._reading.read,
-                temporary=self._folder,
-                dialect=None if opened.table is None else opened.table.in_copy,
-                to=take,
-                growing=lambda: 0 if new is None else new.size,
-            )
-        except ExportRefused as error:
-            raise with_advice(self._arguments, opened.original, self._options, error, self._reading)[0] from error
-        if opened.has_changed:
-            raise NotAcceptable(f"{opened.file.path}: was changed while it was read. Nothing was sent. Start again.")
-        if new is not None:
-            new.finish()
-        if invalid is not None and found.bad:
-            invalid.finish(header_of(opened.file, found.dialect), found.bad)
-        return found
-
     def _new_input(self, spool: Spool) -> NewInput:
-        self._stack.callback(spool.close)
-        return NewInput(spool, str(self._folder))
+        self.stack.callback(spool.close)
+        return NewInput(spool, str(self.arguments.folder))
 
     def _invalid_to(self, file: Export) -> Path:
         """The file for the bad rows. Raises NotAcceptable when it is the export."""
-        to = own_file(self._arguments.run, INVALID)
+        to = own_file(self.arguments.run, INVALID)
         if file.is_file(to) or file.is_file(Path(f"{to}{REASONS}")):
             raise NotAcceptable(f"{to}: this is the export itself; bad rows need another file. Rename the export.")
         return to
 
     def _open(self, sheet: str | None = None) -> _Opened:
         """Open the export to read its rows. Those of a table are copied first. sheet: the one that a log has."""
-        arguments, options = self._arguments, replace(self._options, sheet=self._options.sheet or sheet)
+        arguments, options = self.arguments, replace(self.options, sheet=self.options.sheet or sheet)
         original, source = self._open_file()
-        table = table_of(original, options, self._reading.fetched)
+        table = table_of(original, options, self.reading.fetched)
         of_workbook = table is not None and table.format == WORKBOOK
-        if self._options.sheet is not None and not of_workbook and not arguments.settings.exclude:
+        if self.options.sheet is not None and not of_workbook and not arguments.settings.exclude:
             raise UsageError(
-                f"--sheet {shown(self._options.sheet)}: {arguments.export} is no workbook. Nothing was sent. Leave "
+                f"--sheet {shown(self.options.sheet)}: {arguments.export} is no workbook. Nothing was sent. Leave "
                 "--sheet out, or name the workbook"
             )
         if table is None:
             return _Opened(original, original, source, original.state)
-        state, read = original.state, fingerprint(original, self._reading.read)
+        state, read = original.state, fingerprint(original, self.reading.read)
         try:
-            rows = rows_of(table, self._folder)
+            rows = rows_of(table, self.arguments.folder)
         except ExportRefused as error:
-            raise with_advice(arguments, original, self._options, error, self._reading)[0] from error
-        return _Opened(original, self._stack.enter_context(rows.file), source, state, rows, read)
+            raise with_advice(arguments, original, self.options, error, self.reading)[0] from error
+        return _Opened(original, self.stack.enter_context(rows.file), source, state, rows, read)
 
     def _open_file(self) -> tuple[Export, Source | None]:
         """Open what the command names. A pipe, or what lies elsewhere, is copied to a file without a name.
 
         Of a run by a plan, no row of another export is refused, or shown.
         """
-        arguments, source = self._arguments, None
+        arguments, source = self.arguments, None
         if arguments.rows is not None:
             file = Export(os.dup(arguments.rows), arguments.export, copied=True)
         elif (address := address_of(arguments.export)) is None:
-            file = open_export(arguments.export, folder=self._folder, on_progress=self._reading.copied)
+            file = open_export(arguments.export, folder=self.arguments.folder, on_progress=self.reading.copied)
         else:
-            file, source = fetch(address, self._folder, fetching_of(arguments.settings, self._reading))
-        self._stack.enter_context(file)
+            file, source = fetch(address, self.arguments.folder, fetching_of(arguments.settings, self.reading))
+        self.stack.enter_context(file)
         if arguments.approved is not None:
-            check_export(arguments, self._target, fingerprint(file, self._reading.read))
+            check_export(arguments, self.target, fingerprint(file, self.reading.read))
         return file, source
 
 
@@ -402,16 +385,13 @@ def export_refusal(
     arguments: RunArguments, options: ReadOptions, reading: ReadingProgress
 ) -> tuple[ExportRefused, tuple[Way, ...]] | None:
     """The refusal of the export with its advice; None when it is acceptable."""
-    folder = home_of(arguments.run).absolute()
     with ExitStack() as stack:
-        file = rows = stack.enter_context(open_export(arguments.export))
-        if (table := table_of(file, options, reading.fetched)) is not None:
-            rows = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
-        own = options if table is None else csv_options(options)
+        file = stack.enter_context(open_export(arguments.export))
+        rows, own, _ = as_text(file, options, arguments.folder, reading.fetched, stack, for_advice=True)
         try:
             preflight(rows, own, on_progress=reading.read)
         except ExportRefused as error:
-            return with_advice(arguments, file, options, error, reading)
+            return with_advice(arguments, rows, own, error, reading)
     return None
 
 
@@ -447,11 +427,8 @@ def with_advice(
         return error, ()
     asked = arguments.settings.id_type is not None
     with ExitStack() as stack:
-        if (table := table_of(file, options, reading.fetched)) is not None:
-            folder = home_of(arguments.run).absolute()
-            file = stack.enter_context(all_columns(table, folder, for_advice=True)[0])
-            options = csv_options(options)
-        ways = advise(file, options, error, asked=asked, on_progress=reading.read)
+        rows, own, _ = as_text(file, options, arguments.folder, reading.fetched, stack, for_advice=True)
+        ways = advise(rows, own, error, asked=asked, on_progress=reading.read)
     said: list[Words] = []
     for way in ways:
         said += [words for words in way.why if words.text and words not in said]

@@ -34,7 +34,6 @@ from bulkdel.own_key import read_key
 from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_place
-from bulkdel.run_place import home_of
 from bulkdel.safety.argument_checks import checked_id_type
 from bulkdel.safety.as_planned import check_as_planned, check_files_of_job, naming_differences
 from bulkdel.safety.backup_checks import durable_backup, memberships_of
@@ -104,7 +103,7 @@ def prepare(
         read = _read_excluded(opened, options, reading, packing)
         more_excluded = check_excluded(log, read.files, arguments.run) if log else False
         how = Reading.ANEW if log is None or not opened.proven else Reading.ROWS if more_excluded else Reading.LOGGED
-        export_reading = ExportReading(arguments, options, reading, stack, target=target, read=read, rng=rng)
+        export_reading = ExportReading(arguments, options, reading, stack, target, read, rng)
         export = export_reading.of_new_run() if log is None else export_reading.of_log(log, how)
         if target is None:
             target = stack.enter_context(arguments.job.sandbox(export.ids(), id_type, arguments.parameters))
@@ -167,8 +166,8 @@ def _read_excluded(
     if opened.complete:
         return Excluded((), IdSet(opened.id_type))
     arguments, log = opened.arguments, opened.log
-    names, fetching = arguments.settings.exclude or (), fetching_of(arguments.settings, reading)
-    folder = home_of(arguments.run).absolute()
+    names, folder = arguments.settings.exclude or (), arguments.folder
+    fetching = fetching_of(arguments.settings, reading)
     try:
         if log is None:
             read = read_excluded(names, options, fetching, folder, write=packing.add)

@@ -41,7 +41,7 @@ from bulkdel.input.run_input import NewInput
 from bulkdel.job import Account, Job, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
-from bulkdel.run_place import logged_name
+from bulkdel.run_place import home_of, logged_name
 from bulkdel.safety.exclude import ExcludeFile, exclude_path
 from bulkdel.safety.exclude_look_up import LookedUp
 from bulkdel.safety.plan_from_file import PlanFile
@@ -145,6 +145,11 @@ class RunArguments:
     def run(self) -> Path:
         """Where the run is, or will be. Raises UsageError when standard input gives no name to derive it from."""
         return self.settings.place_of(self.job.name, self.export)
+
+    @property
+    def folder(self) -> Path:
+        """Where files without a name are made."""
+        return home_of(self.run).absolute()
 
     @property
     def backup(self) -> Path | None:
