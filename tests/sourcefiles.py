@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import random
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
-from bulkdel.core.bad_rows import BadRow
+from bulkdel.core.bad_rows import BadRow, MaxInvalid
 from bulkdel.core.id_type import IdType
 from bulkdel.export import BLOCK, Parsed, Preflight, ReadOptions, open_export, preflight
 
@@ -26,6 +27,9 @@ TYPES = {
     )
 }
 UID = "6319a1504f3aaaaaf214dd5b"
+
+SKIP = MaxInvalid(10, Fraction(1, 100))
+"""One bad row in a hundred is left out, and ten in any case."""
 
 
 def uid(number: int) -> str:

@@ -32,7 +32,7 @@ def names(folder: Path) -> list[str]:
 @mutant(
     "an export without a usable id is a run",
     "bad_rows_refusal",
-    swap('on_invalid == "skip" and bad < rows and bad <= allowed', 'on_invalid == "skip" and bad <= allowed'),
+    swap("bad < rows and bad <= allowed", "bad <= allowed"),
     case="run",
 )
 @pytest.mark.parametrize("command", ["plan", "run"])
@@ -220,8 +220,8 @@ def test_a_bad_exclude_file_is_told_whole(tmp_path: Path) -> None:
     "an id to keep may have an invisible character",
     "read_excluded",
     swap(
-        'replace(options, on_invalid="stop", whole=False, protects=True)',
-        'replace(options, on_invalid="stop", whole=False, protects=False)',
+        "replace(options, skip_invalid=None, whole=False, protects=True)",
+        "replace(options, skip_invalid=None, whole=False, protects=False)",
     ),
 )
 @pytest.mark.parametrize(

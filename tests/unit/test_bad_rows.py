@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
 from bulkdel.core.bad_rows import BadRow, BadRows, MaxInvalid, Unusable, Why, looks_like, with_article
@@ -10,8 +12,8 @@ from bulkdel.core.bad_rows import BadRow, BadRows, MaxInvalid, Unusable, Why, lo
 @pytest.mark.parametrize(
     ("rows", "allowed"), [(1, 10), (100, 10), (1_000, 10), (1_099, 10), (1_100, 11), (1_199, 11), (10_000_000, 100_000)]
 )
-def test_by_default_one_in_a_hundred_and_never_fewer_than_ten(rows: int, allowed: int) -> None:
-    assert MaxInvalid().allowed(rows) == allowed
+def test_one_in_a_hundred_and_never_fewer_than_ten(rows: int, allowed: int) -> None:
+    assert MaxInvalid(10, Fraction(1, 100)).allowed(rows) == allowed
 
 
 @pytest.mark.parametrize(

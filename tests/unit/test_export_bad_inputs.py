@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from bulkdel.core.bad_rows import BadRow
+from bulkdel.core.bad_rows import BadRow, MaxInvalid
 from bulkdel.core.id_type import IdSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import ReadOptions
 from bulkdel.export.lines import LINE_MAX
-from tests.sourcefiles import TYPES, UID, ids, look, options, read, uid, write
+from tests.sourcefiles import SKIP, TYPES, UID, ids, look, options, read, uid, write
 
 JSONL = "export.jsonl"
 
@@ -71,9 +71,9 @@ def test_03_other_things_that_are_no_text(tmp_path: Path, magic: bytes, name: st
     assert name in refused(write(tmp_path / "x", magic))
 
 
-@pytest.mark.parametrize("skip", ["stop", "skip"])
-def test_04_invalid_utf_8_is_refused_with_its_line(tmp_path: Path, skip: str) -> None:
-    opts = options(on_invalid=skip)
+@pytest.mark.parametrize("skip", [None, SKIP], ids=["stop", "skip"])
+def test_04_invalid_utf_8_is_refused_with_its_line(tmp_path: Path, skip: MaxInvalid | None) -> None:
+    opts = options(skip_invalid=skip)
     for many in (0, 100_000):  # within the head and far behind it
         good = b'{"id":"a"}\n' * many
         text = refused(write(tmp_path / "x", good + b'{"id":"b"}\n{"id":"\xff"}\n'), opts)
@@ -104,7 +104,7 @@ def test_05_windows_line_ends(tmp_path: Path) -> None:
     assert "line 1" in refused(write(tmp_path / "x", "id,n\ra,b\r"), options(id_field="id"))
 
 
-@pytest.mark.parametrize("skip", ["stop", "skip"])
+@pytest.mark.parametrize("skip", [None, SKIP], ids=["stop", "skip"])
 @pytest.mark.parametrize(
     ("data", "line", "why"),
     [
@@ -118,8 +118,8 @@ def test_05_windows_line_ends(tmp_path: Path) -> None:
         ('"id"x,n\na,b\n', 1, "a quote is misplaced or not closed"),
     ],
 )
-def test_06_quotes(tmp_path: Path, data: str, line: int, why: str, skip: str) -> None:
-    text = refused(write(tmp_path / "x.csv", data), options(on_invalid=skip))
+def test_06_quotes(tmp_path: Path, data: str, line: int, why: str, skip: MaxInvalid | None) -> None:
+    text = refused(write(tmp_path / "x.csv", data), options(skip_invalid=skip))
     assert f"line {line}: " in text
     assert why in text
 
@@ -155,15 +155,15 @@ LONG = "x" * LINE_MAX
     ],
     ids=["object", "last object", "line", "field", "row", "unclosed", "fields", "no end", "first"],
 )
-@pytest.mark.parametrize("skip", ["stop", "skip"])
-def test_08_over_a_mebibyte(tmp_path: Path, data: str, skip: str) -> None:
-    text = refused(write(tmp_path / "x", data), options(on_invalid=skip))
+@pytest.mark.parametrize("skip", [None, SKIP], ids=["stop", "skip"])
+def test_08_over_a_mebibyte(tmp_path: Path, data: str, skip: MaxInvalid | None) -> None:
+    text = refused(write(tmp_path / "x", data), options(skip_invalid=skip))
     assert "over 1 MiB" in text or "field larger than field limit" in text
     assert len(text) < 1000
 
 
 def test_a_file_that_begins_with_nothing_is_refused(tmp_path: Path) -> None:
-    assert "no ids" in refused(write(tmp_path / "x", "\n" * LINE_MAX + '"a"\n'), options(on_invalid="skip"))
+    assert "no ids" in refused(write(tmp_path / "x", "\n" * LINE_MAX + '"a"\n'), options(skip_invalid=SKIP))
 
 
 def test_08_just_below_is_accepted(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_08_just_below_is_accepted(tmp_path: Path) -> None:
     assert ids(write(tmp_path / "x", '{"id":"a","n":"' + field + '"}\n')) == ["a"]
 
 
-@pytest.mark.parametrize("skip", ["stop", "skip"])
-def test_08_an_id_on_a_line_longer_than_a_message(tmp_path: Path, skip: str) -> None:
+@pytest.mark.parametrize("skip", [None, SKIP], ids=["stop", "skip"])
+def test_08_an_id_on_a_line_longer_than_a_message(tmp_path: Path, skip: MaxInvalid | None) -> None:
     _ = skip
     text = refused(write(tmp_path / "x", '{"id":"","n":"' + "y" * 5000 + '"}\n'))
     assert len(text) < 400
@@ -299,7 +299,7 @@ def test_10_a_name_in_doubt(tmp_path: Path, data: str, field: str | None, why: s
     [
         (f"{UID}\n{uid(1)}\n", "user_id", {}, "lines"),
         (f"{UID}\r\n{uid(1)}", "user_id", {}, "lines"),
-        (f"{UID}\n\n{uid(1)}\n", "user_id", {"on_invalid": "skip"}, "lines"),
+        (f"{UID}\n\n{uid(1)}\n", "user_id", {"skip_invalid": SKIP}, "lines"),
         (f" {UID}\n{uid(1)} \n", "user_id", {"trim": True}, "lines"),
         (f"user_id\n{uid(1)}\n", "user_id", {}, "csv"),
         (f"{UID}\n{uid(1)}\n", "user_id", {"id_field": "1"}, "csv"),
@@ -362,9 +362,9 @@ def test_13_a_spreadsheet_was_here(tmp_path: Path) -> None:
         seen = look(path)
         assert (seen.counts["ids"], seen.spreadsheet, seen.spreadsheet_examples) == (2, 1, (wrong,))
     text = '{"id":"a"}\n' + '"1E5"\n' * 3
-    assert look(write(tmp_path / "x", text), options(on_invalid="skip", format="jsonl")).spreadsheet == 0
+    assert look(write(tmp_path / "x", text), options(skip_invalid=SKIP, format="jsonl")).spreadsheet == 0
     text = '{"id":""}\n' + "".join(f'{{"id":"{number}E5"}}\n' for number in range(9))
-    seen = look(write(tmp_path / "x", text), options(on_invalid="skip"))
+    seen = look(write(tmp_path / "x", text), options(skip_invalid=SKIP))
     assert (seen.spreadsheet, seen.spreadsheet_examples) == (9, ("0E5", "1E5", "2E5"))
     assert look(write(tmp_path / "x", '"1E5"\n'), options(id_pattern=".*")).spreadsheet == 0
 
@@ -399,11 +399,11 @@ def test_15_empty_lines_at_the_end_are_no_rows(tmp_path: Path, end: str, block_s
     assert ids(write(tmp_path / "x", "id,n\na,1\nb,2" + end), block_size=block_size) == ["a", "b"]
 
 
-@pytest.mark.parametrize("skip", ["stop", "skip"])
+@pytest.mark.parametrize("skip", [None, SKIP], ids=["stop", "skip"])
 @pytest.mark.parametrize("torn", ['{"id":"b', '{"id":"b"', "{", '{"id":"b"}{'])
-def test_16_the_last_line_is_torn(tmp_path: Path, torn: str, skip: str) -> None:
+def test_16_the_last_line_is_torn(tmp_path: Path, torn: str, skip: MaxInvalid | None) -> None:
     for many in (1, 5000):
-        text = refused(write(tmp_path / "x", '{"id":"a"}\n' * many + torn), options(on_invalid=skip))
+        text = refused(write(tmp_path / "x", '{"id":"a"}\n' * many + torn), options(skip_invalid=skip))
         assert f"line {many + 1}: " in text
         assert "the file ends in the middle of this row" in text
 
@@ -440,9 +440,9 @@ def test_23_a_checkpoint(tmp_path: Path) -> None:
     assert "a log of bulkdel" in refused(path, options(format="csv", id_field="1"))
 
 
-@pytest.mark.parametrize("skip", ["stop", "skip"])
-def test_23_results_of_an_earlier_run(tmp_path: Path, skip: str) -> None:
-    opts = options(on_invalid=skip)
+@pytest.mark.parametrize("skip", [None, SKIP], ids=["stop", "skip"])
+def test_23_results_of_an_earlier_run(tmp_path: Path, skip: MaxInvalid | None) -> None:
+    opts = options(skip_invalid=skip)
     good = '{"position":0,"id":"a","outcome":"refused"}\n{"position":1,"id":"b","outcome":"unknown"}\n'
     assert ids(write(tmp_path / "x", good), opts) == ["a", "b"]
     text = refused(write(tmp_path / "x", good + '{"position":2,"id":"c","outcome":"deleted"}\n'), opts)
@@ -537,9 +537,9 @@ def test_a_format_in_doubt(tmp_path: Path) -> None:
 
 def test_the_first_good_row_decides_when_bad_ones_may_be_skipped(tmp_path: Path) -> None:
     path = write(tmp_path / "x", '{"id"\nnull\n{"id":"a"}\n')
-    seen, rows = read(path, options(on_invalid="skip", format="jsonl"))
+    seen, rows = read(path, options(skip_invalid=SKIP, format="jsonl"))
     assert [isinstance(row, BadRow) for row in rows] == [True, True, False]
     firsts = [(group.count, group.first.line, group.first.text) for group in seen.bad]
     assert firsts == [(1, 1, '{"id"'), (1, 2, "null")]
-    seen, rows = read(write(tmp_path / "x", '{"id"\n"a"\n'), options(on_invalid="skip"))
+    seen, rows = read(write(tmp_path / "x", '{"id"\n"a"\n'), options(skip_invalid=SKIP))
     assert rows[1] == "a"

@@ -15,7 +15,7 @@ from bulkdel.core.bad_rows import BadRow
 from bulkdel.errors import NotAcceptable
 from bulkdel.export import Parsed, ReadOptions
 from bulkdel.export.lines import BLOCK, Lines, whole_lines, without_blank_end
-from tests.sourcefiles import look, options, write
+from tests.sourcefiles import SKIP, look, options, write
 
 
 def lines(path: Path, opts: ReadOptions | None = None, *, block_size: int = 1 << 20) -> list[tuple[int, str | None]]:
@@ -33,13 +33,13 @@ def lines(path: Path, opts: ReadOptions | None = None, *, block_size: int = 1 <<
     return found
 
 
-SKIP = options(on_invalid="skip")
+SKIPPING = options(skip_invalid=SKIP)
 
 CASES: dict[str, tuple[bytes, ReadOptions, list[tuple[int, str | None]]]] = {
     "objects": (b'{"id":"a"}\n{"id":"b"}\n', options(), [(1, "a"), (2, "b")]),
     "bare, no final newline": (b'"a"\n"b"', options(), [(1, "a"), (2, "b")]),
     "BOM and CRLF": (b'\xef\xbb\xbf"a"\r\n"b"\r\n', options(), [(1, "a"), (2, "b")]),
-    "bad rows": (b'"a"\n7.5\n\n"b"\nnull\n', SKIP, [(1, "a"), (2, None), (3, None), (4, "b"), (5, None)]),
+    "bad rows": (b'"a"\n7.5\n\n"b"\nnull\n', SKIPPING, [(1, "a"), (2, None), (3, None), (4, "b"), (5, None)]),
     "CSV with a header": (b"id,n\na,1\nb,2\n", options(), [(2, "a"), (3, "b")]),
     "CSV without": (b"1a,1\n2b,2\n", options(id_field="1"), [(1, "1a"), (2, "2b")]),
     "CSV, BOM and CRLF": (b"\xef\xbb\xbfid,n\r\na,1\r\nb,2\r\n", options(), [(2, "a"), (3, "b")]),
@@ -51,28 +51,28 @@ CASES: dict[str, tuple[bytes, ReadOptions, list[tuple[int, str | None]]]] = {
     "a header of two lines": (b'id,"n\nm"\na,1\nb,2\n', options(), [(3, "a"), (4, "b")]),
     "CSV, bad rows": (
         b'id,n\na,1\n,"2\n2"\n\nb,3,4\nc,"5\n"\nd,6\n',
-        SKIP,
+        SKIPPING,
         [(2, "a"), (3, None), (5, None), (6, None), (7, "c"), (9, "d")],
     ),
     "CSV with the delimiter above": (
         b"\xef\xbb\xbfsep=;\r\nid;n\r\na;1\r\n;\r\nb;2\r\n;\r\n\r\n;\r\n",
-        SKIP,
+        SKIPPING,
         [(3, "a"), (4, None), (5, "b")],
     ),
     "a tab above": (b'"sep=\t"\nn\tid\n1\ta\n', options(), [(3, "a")]),
     "the delimiter above, no header": (b"Sep=|\n1a|1\n2b|2\n", options(id_field="1"), [(2, "1a"), (3, "2b")]),
     "blank rows in quotes": (b'id,n\na,"x\n,\n,\n"\nb,"\n"\n"",\n , \n', options(), [(2, "a"), (6, "b")]),
-    "blank rows and a last one": (b"id,n\na,1\n,\n,\nb,2", SKIP, [(2, "a"), (3, None), (4, None), (5, "b")]),
+    "blank rows and a last one": (b"id,n\na,1\n,\n,\nb,2", SKIPPING, [(2, "a"), (3, None), (4, None), (5, "b")]),
     "blank rows to the last byte": (b"id,n\na,1\n,\n ,", options(), [(2, "a")]),
-    "an empty JSON string is a row": (b'"a"\n""\n \n', SKIP, [(1, "a"), (2, None)]),
+    "an empty JSON string is a row": (b'"a"\n""\n \n', SKIPPING, [(1, "a"), (2, None)]),
     "plain lines": (
         b"\xef\xbb\xbfa\r\nb,c\n\n{\r\n d\n\n  \n",
-        options(on_invalid="skip", format="lines"),
+        options(skip_invalid=SKIP, format="lines"),
         [(1, "a"), (2, "b,c"), (3, None), (4, "{"), (5, None)],
     ),
     "plain lines, trimmed": (
         b" a \n\t\nb",
-        options(on_invalid="skip", format="lines", trim=True),
+        options(skip_invalid=SKIP, format="lines", trim=True),
         [(1, "a"), (2, None), (3, "b")],
     ),
 }

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from bulkdel.core.bad_rows import Why
+from bulkdel.core.halt_limits import SAMPLE_SIZE
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.record import Record
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export import InvalidRows, Preflight, open_export, preflight
 from bulkdel.export.sniff import header_of
 from tests.launching import launched
-from tests.sourcefiles import ids, look, options, write
+from tests.sourcefiles import SKIP, ids, look, options, write
 
 
 def test_counts_and_sample(tmp_path: Path) -> None:
@@ -50,10 +51,10 @@ def test_counts_and_sample(tmp_path: Path) -> None:
     assert seen.bad == ()
 
 
-@pytest.mark.parametrize("size", [0, 1, 5, 6, 100])
-def test_a_sample_is_never_larger_than_what_there_is(tmp_path: Path, size: int) -> None:
-    seen = look(write(tmp_path / "x", '"a"\n"b"\n"c"\n"d"\n"e"\n'), sample_size=size)
-    assert len(seen.sample) == min(size, 5)
+@pytest.mark.parametrize("rows", [1, 5, 199, 200, 201])
+def test_a_sample_is_never_larger_than_what_there_is(tmp_path: Path, rows: int) -> None:
+    seen = look(write(tmp_path / "x", "".join(f'"user-{number}"\n' for number in range(rows))))
+    assert len(seen.sample) == min(SAMPLE_SIZE, rows)
 
 
 def test_everything_excluded_is_the_callers_business(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ BAD_CSV = 'n,id\r\n1,a\r\n"2\r\n2", b\r\n3,c,3\r\n4,d\r\n5,'
 
 def left_out(path: Path, to: Path, **others: Any) -> Preflight:
     """Preflight a file, and write its bad rows to `to`."""
-    opts = options(on_invalid="skip", **others)
+    opts = options(skip_invalid=SKIP, **others)
     with ExitStack() as stack, open_export(str(path)) as export:
         rows = InvalidRows(path.parent, stack)
         seen = preflight(export, opts, rng=random.Random(1), to=rows.add)

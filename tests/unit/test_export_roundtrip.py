@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.export import Dialect
 from tests.examples import examples, one_in
-from tests.sourcefiles import ids, options, pack, read, uid, write
+from tests.sourcefiles import SKIP, ids, options, pack, read, uid, write
 
 PACKED = st.sampled_from(["none", "gzip", "zstd"])
 BLOCK = st.sampled_from([1, 2, 3, 5, 16, 100, 1 << 20])
@@ -107,7 +107,7 @@ def test_bad_rows_keep_their_place(cells: list[str], block: int, as_csv: bool) -
         text = "".join(json.dumps({"id": cell}) + "\n" for cell in cells)
         lines = [1 + number for number in range(len(cells))]
     with stored(text.encode(), "none") as path:
-        seen, rows = read(path, options(on_invalid="skip"), block_size=block)
+        seen, rows = read(path, options(skip_invalid=SKIP), block_size=block)
     assert [isinstance(row, BadRow) for row in rows] == [cell != "ok" for cell in cells]
     assert all(row.line == line for row, line in zip(rows, lines, strict=True) if isinstance(row, BadRow))
     assert seen.counts["invalid"] == sum(cell != "ok" for cell in cells)

@@ -12,6 +12,7 @@ from bulkdel.export.rows import ReadOptions
 from bulkdel.job import load_job
 from bulkdel.report.export_values import Cells
 from bulkdel.report.texts import TextCheck
+from tests.sourcefiles import SKIP
 
 ID, CELL = True, False
 
@@ -111,7 +112,7 @@ def test_every_cell_of_an_export_is_compared(
     path = tmp_path / name
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
     job = load_job("delete-users")
-    options = ReadOptions(job.id_types["user_id"], job.id_types, on_invalid="skip")
+    options = ReadOptions(job.id_types["user_id"], job.id_types, skip_invalid=SKIP)
     with open_export(str(path)) as export:
         found = Cells(export, recognise(export, options))
         assert set(found) - {""} == cells

@@ -14,10 +14,6 @@ from typing import Self
 
 from bulkdel.core.halt_limits import number_or_share
 
-MAX_SHARE = Fraction(1, 100)
-MAX_FEW = 10
-"""Where no number is given: 1 % of the rows may be bad, and 10 rows in any case."""
-
 
 class Why(Enum):
     """The reasons. Each value is the reason in words; `{}` stands for the detail of one row.
@@ -106,8 +102,8 @@ class MaxInvalid:
     few: this many in any case. share: of all rows.
     """
 
-    few: int = MAX_FEW
-    share: Fraction = MAX_SHARE
+    few: int
+    share: Fraction
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -118,10 +114,6 @@ class MaxInvalid:
     def allowed(self, rows: int) -> int:
         """How many of `rows` rows may be bad."""
         return max(self.few, int(rows * self.share))
-
-
-MAX_INVALID = MaxInvalid()
-"""Where no number is given."""
 
 
 @dataclass(frozen=True, slots=True)

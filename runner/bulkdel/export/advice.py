@@ -246,9 +246,7 @@ def _best(scores: ColumnScores) -> tuple[bool, int]:
 
 
 def _sample(export: Export, options: ReadOptions) -> Iterator[Lines]:
-    hashing = Hashing(export)
-    compression = detect(hashing.head(MAGIC))
-    _, plain = recognised(hashing, compression, options.encoding, export.path, export.block_size)
+    _, _, plain = recognised(Hashing(export), options.encoding)
     return whole_lines(plain, export.path)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from bulkdel.errors import UsageError
-from bulkdel.export.compression import decompressed
+from bulkdel.export.compression import MAGIC, decompressed, detect
+from bulkdel.export.file import Hashing
 from bulkdel.export.refusal import refusal
 
 UTF_8 = "utf-8"
@@ -68,26 +69,26 @@ def encoding_named(name: str) -> str:
     return found
 
 
-def utf8_blocks(blocks: Iterable[bytes], compression: str, encoding: str, path: str, size_max: int) -> Iterator[bytes]:
-    """Yield the text of a file as UTF-8. encoding: as `recognised` has returned it. Raises NotAcceptable."""
-    plain = decompressed(blocks, compression, path, size_max)
+def utf8_blocks(reading: Hashing, compression: str, encoding: str) -> Iterator[bytes]:
+    """Yield the text of a file as UTF-8. The others: as `recognised` has returned them. Raises NotAcceptable."""
+    path = reading.export.path
+    plain = decompressed(reading, compression, path, reading.export.block_size)
     return plain if encoding == UTF_8 else _decoded(plain, encoding, path)
 
 
-def recognised(
-    blocks: Iterable[bytes], compression: str, wanted: str | None, path: str, size_max: int
-) -> tuple[str, Iterator[bytes]]:
-    """Return the encoding of a file that is read for the first time, and its text as UTF-8. Raises NotAcceptable.
+def recognised(reading: Hashing, wanted: str | None) -> tuple[str, str, Iterator[bytes]]:
+    """Return compression and encoding of a file that is read for the first time, and its text as UTF-8.
 
-    wanted: --encoding, which is for files that are not UTF-8.
+    wanted: --encoding, which is for files that are not UTF-8. Raises NotAcceptable.
     """
-    plain = decompressed(blocks, compression, path, size_max)
+    path, compression = reading.export.path, detect(reading.head(MAGIC))
+    plain = decompressed(reading, compression, path, reading.export.block_size)
     first = b""
     while len(first) < EVIDENCE and (block := next(plain, b"")):
         first += block
     encoding = encoding_of(first, wanted, path)
     rest = chain([first], plain)
-    return encoding, rest if encoding == UTF_8 else _decoded(rest, encoding, path)
+    return compression, encoding, rest if encoding == UTF_8 else _decoded(rest, encoding, path)
 
 
 def encoding_of(first: bytes, wanted: str | None, path: str) -> str:

@@ -219,10 +219,10 @@ def _cannot_open(path: str, error: OSError) -> NotAcceptable:
 
 
 class Hashing:
-    """Reads an export once, from its first to its last byte, and takes its fingerprint on the way."""
+    """Reads `export` once, from its first to its last byte, and takes its fingerprint on the way."""
 
     def __init__(self, export: Export, on_progress: Progress | None = None) -> None:
-        self._export = export
+        self.export = export
         self._on_progress = on_progress
         self._digest = hashlib.sha256()
         self._done = 0
@@ -230,11 +230,11 @@ class Hashing:
     @property
     def share(self) -> float:
         """How much of the export has been read, 0 to 1: the blocks before the present one, or the first block."""
-        return self._done / self._export.size
+        return self._done / self.export.size
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the blocks. Raises NotAcceptable for a file that is being written to, or that cannot be read."""
-        export = self._export
+        export = self.export
         for offset in range(0, export.size, export.block_size):
             wanted = min(export.block_size, export.size - offset)
             block = self._read(offset, wanted)
@@ -254,17 +254,17 @@ class Hashing:
 
     def _read(self, offset: int, length: int) -> bytes:
         try:
-            return self._export.read_at(offset, length)
+            return self.export.read_at(offset, length)
         except OSError as error:
             todo = "Copy the export to a sound disk."
-            raise refusal(self._export.path, error.strerror or str(error), todo, byte=offset) from error
+            raise refusal(self.export.path, error.strerror or str(error), todo, byte=offset) from error
 
     def _unsteady(self, how: str) -> NotAcceptable:
-        return refusal(self._export.path, f"got {how} while it was read", "Wait until it is written, then start again.")
+        return refusal(self.export.path, f"got {how} while it was read", "Wait until it is written, then start again.")
 
     def fingerprint(self) -> Fingerprint:
         """Return the fingerprint, once all bytes have been read."""
-        return Fingerprint(self._digest.hexdigest(), self._export.size)
+        return Fingerprint(self._digest.hexdigest(), self.export.size)
 
 
 def fingerprint(export: Export, on_progress: Progress | None = None) -> Fingerprint:

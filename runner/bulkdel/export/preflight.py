@@ -14,13 +14,13 @@ from typing import cast
 
 from bulkdel.core.bad_rows import BadGroup, BadRows
 from bulkdel.core.excluded_rows import ExcludedRows, without
+from bulkdel.core.halt_limits import SAMPLE_SIZE
 from bulkdel.core.id_parser import Member, ids_of_lines, ids_of_plain_lines, ids_of_records
 from bulkdel.core.id_type import SPREADSHEET, IdSet
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.record import Record
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import NotAcceptable
-from bulkdel.export.compression import MAGIC, detect
 from bulkdel.export.csv import csv_rows
 from bulkdel.export.duplicates import DuplicateFinder
 from bulkdel.export.encoding import recognised
@@ -70,7 +70,6 @@ def preflight(
     *,
     protected: IdSet | None = None,
     rng: random.Random | None = None,
-    sample_size: int = 200,
     on_progress: Progress | None = None,
     temporary: Path | None = None,
     dialect: Dialect | None = None,
@@ -90,8 +89,7 @@ def preflight(
     all together. Raises FileFailed when the temporary file cannot be written.
     """
     hashing = Hashing(export, on_progress)
-    compression = detect(hashing.head(MAGIC))
-    encoding, plain = recognised(hashing, compression, options.encoding, export.path, export.block_size)
+    compression, encoding, plain = recognised(hashing, options.encoding)
     head, lines = peek(whole_lines(plain, export.path))
     dialect = dialect or resolve(head, options, export.path, compression, encoding)
     duplicates, firsts = PositionSet(), list[Record]()
@@ -103,7 +101,7 @@ def preflight(
             positions, ids = tally.add(parsed)
             if rng is not None:
                 finder.add(positions, ids)
-        bad = tally.bad_rows(export.path, options)
+        bad = tally.bad_rows(export.path)
         kept = excluded.kept()
         if rng is not None:
             firsts = sorted(finder.find(duplicates))
@@ -114,7 +112,7 @@ def preflight(
         skipped=SkippedRows.of(excluded=excluded.positions, duplicate=duplicates, invalid=tally.invalid),
         kept=kept,
         perhaps=excluded.perhaps,
-        sample=() if rng is None else tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts))))),
+        sample=() if rng is None else _drawn(firsts, rng),
         examples=tuple(tally.examples.values()),
         spreadsheet=tally.spreadsheet,
         spreadsheet_examples=tuple(tally.spreadsheet_examples),
@@ -130,7 +128,6 @@ def preflight_of_input(
     count: int,
     protected: IdSet,
     rng: random.Random,
-    sample_size: int,
     temporary: Path,
 ) -> tuple[SkippedRows, tuple[Record, ...]]:
     """Check every row as the preflight of an export does. Returns the rows that are never sent, and the sample.
@@ -155,14 +152,19 @@ def preflight_of_input(
         excluded.kept()
         firsts = sorted(finder.find(duplicates))
     skipped = SkippedRows.of(excluded=excluded.positions, duplicate=duplicates, invalid=invalid)
-    return skipped, tuple(sorted(rng.sample(firsts, min(sample_size, len(firsts)))))
+    return skipped, _drawn(firsts, rng)
+
+
+def _drawn(firsts: Sequence[Record], rng: random.Random) -> tuple[Record, ...]:
+    """The sample: some of these rows, ascending by position."""
+    return tuple(sorted(rng.sample(firsts, min(SAMPLE_SIZE, len(firsts)))))
 
 
 class _Tally:
     """Counts the rows, and finds those that are bad or excluded. examples: by key."""
 
     def __init__(self, options: ReadOptions, excluded: ExcludedRows) -> None:
-        self._key = options.id_type.key
+        self._options = options
         self._free_text = options.id_check().id_type.shape is None
         self._excluded = excluded
         self.rows = self.spreadsheet = 0
@@ -186,20 +188,15 @@ class _Tally:
         positions, ids = self._excluded.take(positions, ids)
         for id_ in ids if len(self.examples) < EXAMPLES else ():
             if len(self.examples) < EXAMPLES:
-                self.examples.setdefault(self._key(id_), id_)
+                self.examples.setdefault(self._options.id_type.key(id_), id_)
         return positions, ids
 
-    def bad_rows(self, path: str, options: ReadOptions) -> tuple[BadGroup, ...]:
+    def bad_rows(self, path: str) -> tuple[BadGroup, ...]:
         """The bad rows by reason. Raises NotAcceptable for no rows, and for bad rows that may not be left out."""
         if not self.rows:
             raise refusal(path, "no ids", "Is this the right file?")
-        bad = self.bad.groups()
-        error = bad_rows_refusal(
-            *(path, bad, self.rows),
-            on_invalid=options.on_invalid,
-            max_invalid=options.max_invalid,
-            protects=options.protects,
-        )
+        bad, options = self.bad.groups(), self._options
+        error = bad_rows_refusal(path, bad, self.rows, skip=options.skip_invalid, protects=options.protects)
         if error is not None:
             raise error
         return bad

@@ -111,44 +111,32 @@ def refuse_at_once(path: str, bad: BadRow, *, torn: bool = False) -> None:
 
 
 def bad_rows_refusal(
-    path: str,
-    groups: Sequence[BadGroup],
-    rows: int,
-    *,
-    on_invalid: str,
-    max_invalid: MaxInvalid,
-    protects: bool = False,
+    path: str, groups: Sequence[BadGroup], rows: int, *, skip: MaxInvalid | None, protects: bool
 ) -> ExportRefused | None:
     """Make the error that refuses an export for its bad rows; None when they may be skipped.
 
-    groups: the bad rows by reason, the most frequent first. rows: all rows, bad ones included. protects: whether the
-    file is an exclude file.
+    groups: the bad rows by reason, the most frequent first. rows: all rows, bad ones included. skip: how many may be
+    skipped; None for none. protects: whether the file is an exclude file.
     """
-    bad = sum(group.count for group in groups)
-    allowed = max_invalid.allowed(rows)
-    if not bad or (on_invalid == "skip" and bad < rows and bad <= allowed):
+    bad, allowed = sum(group.count for group in groups), skip.allowed(rows) if skip is not None else 0
+    if not bad or (bad < rows and bad <= allowed):
         return None
-    first = min(group.first.line for group in groups)
-    if bad == 1 < rows and on_invalid != "skip":
-        end = f"Nothing was sent. {_todo(groups, rows, on_invalid, protects=protects)}"
-        return ExportRefused(
-            f"{path}, {row_shown(groups[0].first)}. {end}",
-            public=f"{path}, {row_shown(groups[0].first, public=True)}. {end}",
-            line=first,
-            usable=rows - bad,
-            fault=Fault.BAD_ROWS,
-            bad=groups,
-        )
     how_many = f"{bad:,} of {rows:,} rows {'is' if bad == 1 else 'are'} bad"
     if bad == rows:
         how_many = f"all {rows:,} rows are bad" if rows > 1 else "its only row is bad"
-    elif on_invalid == "skip":
+    elif skip is not None:
         how_many += f", more than the {allowed:,} that --skip-invalid allows"
-    begin, end = f"{path}: {how_many}. Nothing was sent.", _todo(groups, rows, on_invalid, protects=protects)
+    todo = _todo(groups, rows, skips=skip is not None, protects=protects)
+
+    def message(*, public: bool) -> str:
+        if bad == 1 < rows and skip is None:
+            return f"{path}, {row_shown(groups[0].first, public=public)}. Nothing was sent. {todo}"
+        return f"{path}: {how_many}. Nothing was sent.\n{bad_rows_table(groups, public=public)}\n{todo}".rstrip()
+
     return ExportRefused(
-        f"{begin}\n{bad_rows_table(groups)}\n{end}".rstrip(),
-        public=f"{begin}\n{bad_rows_table(groups, public=True)}\n{end}".rstrip(),
-        line=first,
+        message(public=False),
+        public=message(public=True),
+        line=min(group.first.line for group in groups),
         usable=rows - bad,
         fault=Fault.BAD_ROWS,
         bad=groups,
@@ -169,14 +157,14 @@ def bad_rows_table(groups: Sequence[BadGroup], *, public: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _todo(groups: Sequence[BadGroup], rows: int, on_invalid: str, *, protects: bool) -> str:
+def _todo(groups: Sequence[BadGroup], rows: int, *, skips: bool, protects: bool) -> str:
     bad = sum(group.count for group in groups)
     hint = "" if protects else _hint(groups, rows)
     if protects:
         todo = "Correct the file."
     elif bad == rows:  # `without_a_way` ends the message
         todo = "Otherwise correct the file." if hint else ""
-    elif on_invalid == "skip":
+    elif skips:
         todo = f"Correct the rows; or, if so many are expected, allow them with --skip-invalid {bad}."
     else:
         todo = f"Correct the row{'s' if bad > 1 else ''}, or leave bad rows out with --skip-invalid {bad}."

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, cast
 
-from bulkdel.core.bad_rows import MAX_INVALID, BadRow, MaxInvalid, Unusable
+from bulkdel.core.bad_rows import BadRow, MaxInvalid, Unusable
 from bulkdel.core.id_parser import IdCheck, shortened
 from bulkdel.core.id_type import IdType
 from bulkdel.core.input_rows import Rows
@@ -30,8 +30,7 @@ class ReadOptions:
     id_types: all types of the job, to name the one that a misshapen id looks like.
     id_field: JSON member, with dots; CSV header name or 1-based column number.
     trim: strip surrounding spaces of ids instead of refusing them.
-    on_invalid: whether a row without a usable id stops the run, or is left out and counted.
-    max_invalid: how many rows may be left out.
+    skip_invalid: how many rows without a usable id are left out and counted; None: each stops the run.
     id_pattern: a regex that replaces the type's shape; it has to match the whole id.
     whole: whether each row is a whole record, whose text the job needs (`Parsed.payloads`). Only JSON Lines have one.
     encoding: of a file that is not UTF-8 (`export.encoding`). sheet: of a workbook (`export.tables`).
@@ -45,8 +44,7 @@ class ReadOptions:
     format: Literal["auto", "jsonl", "csv", "lines"] = "auto"
     id_field: str | None = None
     trim: bool = False
-    on_invalid: Literal["stop", "skip"] = "stop"
-    max_invalid: MaxInvalid = MAX_INVALID
+    skip_invalid: MaxInvalid | None = None
     id_pattern: str | None = None
     whole: bool = False
     encoding: str | None = None

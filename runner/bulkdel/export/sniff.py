@@ -150,7 +150,7 @@ def _resolve_jsonl(head: bytes, options: ReadOptions, path: str, compression: st
         except orjson.JSONDecodeError:
             continue
         if isinstance(row, dict):
-            name = _member(row, options.id_field, _Place(path, number, options.option if options.protects else ""))
+            name = _member(row, options.id_field, _Place(path, number, options))
             return Dialect("jsonl", compression, id_field=name, guessed=options.id_field is None)
         if isinstance(id_of_value(row), str):
             if options.id_field is not None:
@@ -181,19 +181,16 @@ def _resolve_records(head: bytes, options: ReadOptions, path: str, compression: 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """The row in which the column or the member of the id is looked for.
-
-    list_option: the option that names the file, where it is a list of ids and no export; else empty.
-    """
+    """The row in which the column or the member of the id is looked for."""
 
     path: str
     line: int
-    list_option: str
+    options: ReadOptions
 
     def option(self, column: str = "") -> str:
         """With which the user names the column."""
-        if self.list_option:
-            return f"{self.list_option} " + shown(shlex.quote(f"{self.path}:{column or 'COLUMN'}"))
+        if self.options.protects:
+            return f"{self.options.option} " + shown(shlex.quote(f"{self.path}:{column or 'COLUMN'}"))
         return f"--id-field {column}".rstrip()
 
 
@@ -247,7 +244,7 @@ def _resolve_csv(head: bytes, options: ReadOptions, path: str, compression: str)
     line, text = (2, text[sep_line.end() :]) if sep_line else (1, text)
     if not text.strip():
         raise refusal(path, "no ids", "Is this the right file?")
-    place = _Place(path, line, options.option if options.protects else "")
+    place = _Place(path, line, options)
     delimiter, row = _first_row(text, (sep_line[1],) if sep_line else DELIMITERS, wanted, place)
     dialect = Dialect("csv", compression, delimiter, sep_line=sep_line is not None)
     if wanted is not None and wanted.isdecimal():
@@ -353,7 +350,5 @@ def header_of(export: Export, dialect: Dialect) -> bytes:
 
 def _head(export: Export, encoding: str | None) -> tuple[bytes, str, str]:
     """The first whole lines, the compression and the encoding of an export. encoding: --encoding."""
-    blocks = Hashing(export)
-    compression = detect(blocks.head(MAGIC))
-    found, plain = recognised(blocks, compression, encoding, export.path, export.block_size)
+    compression, found, plain = recognised(Hashing(export), encoding)
     return peek(whole_lines(plain, export.path))[0], compression, found

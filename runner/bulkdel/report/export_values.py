@@ -80,7 +80,6 @@ class Cells:
 
     def __init__(self, export: Export, dialect: Dialect) -> None:
         self._hashing = Hashing(export)
-        self._export = export
         self._dialect = dialect
 
     def __iter__(self) -> Iterator[str]:
@@ -96,9 +95,8 @@ class Cells:
 
     def _lines(self) -> Iterator[bytes]:
         """Every line of the decompressed export, with its line feed."""
-        how, path = self._dialect, self._export.path
-        plain = utf8_blocks(self._hashing, how.compression, how.encoding, path, self._export.block_size)
-        for block in whole_lines(plain, path):
+        plain = utf8_blocks(self._hashing, self._dialect.compression, self._dialect.encoding)
+        for block in whole_lines(plain, self._hashing.export.path):
             yield from block.data.splitlines(keepends=True)
 
     def _csv_rows(self) -> Iterator[list[str]]:

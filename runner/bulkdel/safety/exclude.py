@@ -82,7 +82,7 @@ def read_excluded(
     fetching, folder: for one that lies elsewhere, and for a workbook. It is copied to a file there that has no name.
     write: takes each file with its ids. stored: yields those of an earlier session that are not among these keys.
     """
-    options = replace(options, on_invalid="stop", whole=False, protects=True)
+    options = replace(options, skip_invalid=None, whole=False, protects=True)
     files, ids, others = list[ExcludeFile](), IdSet(options.id_type), dict[str, dict[str, str]]()
 
     def add(file: ExcludeFile, good: Sequence[str]) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 
 from bulkdel.command_line import CommandLine
 from bulkdel.core.address import address_of
-from bulkdel.core.bad_rows import MAX_INVALID, MaxInvalid
+from bulkdel.core.bad_rows import MaxInvalid
 from bulkdel.core.excluded_rows import excluded_in
-from bulkdel.core.halt_limits import SAMPLE_SIZE
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.run_state import RunState
@@ -136,7 +135,7 @@ class ExportReading:
         opened, new, invalid = self._open(), None, None
         if self.arguments.command != "plan":
             new = self._new_input(log_place(self.arguments.run).spool())
-            if self.options.on_invalid == "skip":
+            if self.options.skip_invalid is not None:
                 invalid = InvalidRows(self.arguments.folder, self.stack)
         elif self.target is None or self.excluded.to_look_up:  # what reads the rows again
             new = self._new_input(Spool.unnamed(self.arguments.folder))
@@ -234,7 +233,6 @@ class ExportReading:
             count=known.rows.size,
             protected=self.excluded.ids,
             rng=self.rng,
-            sample_size=SAMPLE_SIZE,
             temporary=self.arguments.folder,
         )
         return replace(known, **_counted({"rows": known.rows.size}, skipped), sample=sample)
@@ -255,7 +253,6 @@ class ExportReading:
                 self.options,
                 protected=self.excluded.ids,
                 rng=self.rng,
-                sample_size=SAMPLE_SIZE,
                 on_progress=self.reading.read,
                 temporary=self.arguments.folder,
                 dialect=None if table is None else table.in_copy,
@@ -410,8 +407,7 @@ def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
         format=settings.format,
         id_field=settings.id_field,
         trim=settings.trim,
-        on_invalid="stop" if settings.skip_invalid is None else "skip",
-        max_invalid=MAX_INVALID if settings.skip_invalid is None else MaxInvalid.parse(settings.skip_invalid),
+        skip_invalid=None if settings.skip_invalid is None else MaxInvalid.parse(settings.skip_invalid),
         id_pattern=settings.id_pattern,
         whole=job.takes_records,
         encoding=None if settings.encoding is None else encoding_named(settings.encoding),

@@ -336,7 +336,7 @@ FACTS = (
     *(_of_dialect(one.name, READ | In.JSON) for one in fields(Dialect) if one.name != "guessed"),
     _of_dialect("guessed", In.JSON),  # the same field given by --id-field reads the same rows
     _of_options("trim"),
-    PlanFact("skip_invalid", READ | In.JSON, lambda plan: plan.export.options.on_invalid == "skip", group="export"),
+    PlanFact("skip_invalid", READ | In.JSON, lambda plan: plan.export.options.skip_invalid is not None, group="export"),
     _of_options("id_pattern"),
     PlanFact(
         "id_type",
