@@ -84,9 +84,12 @@ def _check_planner(plan: PlanFile, claimed: str | None) -> None:
         )
 
 
-def _known_first(arguments: RunArguments, target: Target | None) -> dict[str, Any]:
+def _known_differences(arguments: RunArguments, target: Target | None) -> list[str]:
+    """The differences from the plan, if there is one, that can be seen before a file is opened."""
+    if arguments.approved is None:
+        return []
     host = {} if target is None else {"host": target.pinned_host}
-    return {**host, **known_first(_with_planned_limit(arguments))}
+    return differences(arguments.approved.values, {**host, **known_first(_with_planned_limit(arguments))})
 
 
 def _with_planned_limit(arguments: RunArguments) -> RunArguments:
@@ -132,18 +135,10 @@ def check_files_of_job(arguments: RunArguments) -> None:
     approved = arguments.approved
     if approved is None:
         return
-    files = {
-        name: parameter_value(value)
-        for name, value in pinned(arguments.parameters).items()
-        if isinstance(value, Mapping)
-    }
+    files = {name: value for name, value in pinned(arguments.parameters).items() if isinstance(value, Mapping)}
     planned = {name: approved.values["parameters"].get(name) for name in files}
-    others = [name for name, value in files.items() if planned[name] != value]
-    _refuse(
-        arguments,
-        approved,
-        [f"{option_of(name)}: the plan has {planned[name] or 'none'}, now another" for name in others],
-    )
+    others = [name for name, value in files.items() if planned[name] != parameter_value(value)]
+    _refuse(arguments, [f"{option_of(name)}: the plan has {planned[name] or 'none'}, now another" for name in others])
 
 
 def check_files(opened: OpenedRun) -> None:
@@ -176,7 +171,7 @@ def check_files(opened: OpenedRun) -> None:
         now += planned
     found += differences(approved.values, {"exclude": now})
     if found:
-        _refuse(arguments, approved, [*found, *differences(approved.values, _known_first(arguments, opened.target))])
+        _refuse(arguments, [*found, *_known_differences(arguments, opened.target)])
 
 
 def check_export(arguments: RunArguments, target: Target | None, read: Fingerprint) -> None:
@@ -194,7 +189,7 @@ def check_export(arguments: RunArguments, target: Target | None, read: Fingerpri
     same = printable(shown_address(arguments.export)) == export["name"]
     what = "was changed since" if same else f"is not the planned {shown(export['name'])}"
     changed = f"export {arguments.export}: {what}; the planned one has SHA-256 {planned} ({size:,} bytes)"
-    _refuse(arguments, approved, [changed, *differences(approved.values, _known_first(arguments, target))])
+    _refuse(arguments, [changed, *_known_differences(arguments, target)])
 
 
 @contextmanager
@@ -206,9 +201,7 @@ def naming_differences(arguments: RunArguments, target: Target | None) -> Iterat
     try:
         yield
     except NotAcceptable:
-        approved = arguments.approved
-        if approved is not None:
-            _refuse(arguments, approved, differences(approved.values, _known_first(arguments, target)))
+        _refuse(arguments, _known_differences(arguments, target))
         raise
 
 
@@ -239,7 +232,7 @@ def check_as_planned(plan: RunPlan) -> None:
         begun = plan.progress is not None
         shifted = sample_difference(approved.values["sample"], plan.server.to_json(), begun=begun)
         found += [] if shifted is None else [shifted]
-    _refuse(plan.arguments, approved, found)
+    _refuse(plan.arguments, found)
 
 
 def run_otherwise(plan: RunPlan) -> str | None:
@@ -271,11 +264,15 @@ def _check_complete(plan: RunPlan, approved: PlanFile) -> None:
         *(f"exclude {name}: the plan does not have it" for key, name in log.excluded.items() if key not in planned),
     ]
     if found:
-        lines = "\n".join(f"  {shown(line)}" for line in found)
         raise NotConfirmed(
             f"{approved.path}: the run of {shown(plan.run)} is complete. It was run {how}, and not as planned "
-            f"here. Nothing was sent.\n{lines}\nTo begin a run of its own by this plan, name another place (--run)."
+            f"here. Nothing was sent.\n{_listed(found)}\n"
+            "To begin a run of its own by this plan, name another place (--run)."
         )
+
+
+def _listed(found: list[str]) -> str:
+    return "\n".join(f"  {shown(line)}" for line in found)
 
 
 def _key(file: Mapping[str, Any]) -> str:
@@ -284,11 +281,12 @@ def _key(file: Mapping[str, Any]) -> str:
     return str(ExcludeKey.of(*parts, looked_up=file["looked_up"]))
 
 
-def _refuse(arguments: RunArguments, approved: PlanFile, found: list[str]) -> None:
-    if found:
-        lines = "\n".join(f"  {shown(line)}" for line in found)
+def _refuse(arguments: RunArguments, found: list[str]) -> None:
+    """Raise NotConfirmed for the differences from the plan, if there are any."""
+    approved = arguments.approved
+    if approved is not None and found:
         raise NotConfirmed(
-            f"{approved.path}: this run is not the one that was planned. {arguments.job.words.nothing}.\n{lines}\n"
-            f"To run what was planned:\n  {approved.line(arguments.settings.connection)}\n"
+            f"{approved.path}: this run is not the one that was planned. {arguments.job.words.nothing}.\n"
+            f"{_listed(found)}\nTo run what was planned:\n  {approved.line(arguments.settings.connection)}\n"
             f"To make the plan anew, and have it approved:\n  {arguments.planning_line}"
         )

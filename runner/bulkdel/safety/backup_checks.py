@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from bulkdel.core.address import address_of
@@ -22,11 +23,6 @@ from bulkdel.safety.run_plan import OpenedRun, RunArguments
 from bulkdel.store_path import in_store
 
 READ_BYTES = 1 << 20
-
-
-def _own_places(arguments: RunArguments) -> tuple[Path, ...]:
-    """The place of the run, and its log."""
-    return arguments.run, log_place(arguments.run).log
 
 
 def check_own_backup(opened: OpenedRun) -> None:
@@ -56,10 +52,7 @@ def check_backup(arguments: RunArguments, log: RunState | None, *, proven: bool 
     durable = durable_backup(arguments, log)
     if log is None or not log.complete:
         check_known(backup, durable)
-    for other in (*_own_places(arguments), arguments.export, *arguments.excluded_paths):
-        if backup.absolute() == Path(other).absolute():
-            option = arguments.settings.backup_option
-            raise UsageError(f"{option}: {backup} is another file of this run; name one of its own: --backup-to FILE")
+    _check_apart(arguments, backup, (), "one of its own")
     return durable
 
 
@@ -90,7 +83,7 @@ def check_memberships(opened: OpenedRun) -> None:
     Raises NotAcceptable, and UsageError when the copy would be written over another file of the run.
     """
     arguments, log = opened.arguments, opened.log
-    backup, wanted = arguments.backup, memberships_of(opened)
+    wanted = memberships_of(opened)
     if opened.complete:
         return
     known = log.memberships_to if log else None
@@ -109,15 +102,20 @@ def check_memberships(opened: OpenedRun) -> None:
             "--backup-memberships: this run has begun without it, and the memberships of the users whose ids were "
             "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
         )
-    for other in (backup, *_own_places(arguments), arguments.export, *arguments.excluded_paths):
-        if other is not None and wanted.absolute() == Path(other).absolute():
-            option = arguments.settings.backup_option
-            raise UsageError(f"{option}: {wanted} is another file of this run; name another backup: --backup-to FILE")
+    _check_apart(arguments, wanted, () if arguments.backup is None else (arguments.backup,), "another backup")
     if os.path.lexists(wanted) and (not opened.proven or logged_name(wanted, arguments.run) != known):
         raise NotAcceptable(
             f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
             "this machine. Nothing was sent. Move it away, or name a new file (--backup-to)."
         )
+
+
+def _check_apart(arguments: RunArguments, copy: Path, others: Iterable[Path], which: str) -> None:
+    """Refuse a copy that would be written over another file of the run. Raises UsageError, with what to name."""
+    of_run = (arguments.run, log_place(arguments.run).log, arguments.export, *arguments.excluded_paths)
+    if any(copy.absolute() == Path(other).absolute() for other in (*others, *of_run)):
+        option = arguments.settings.backup_option
+        raise UsageError(f"{option}: {copy} is another file of this run; name {which}: --backup-to FILE")
 
 
 def _has_moved(path: Path, known: Saved) -> bool:
