@@ -57,7 +57,7 @@ from bulkdel.safety.exclude import read_excluded
 from bulkdel.safety.excluded_ids import kept_in, without_kept
 from bulkdel.safety.export_reading import ReadingProgress, fetching_of, read_options
 from bulkdel.safety.log_checks import refuse_differences
-from bulkdel.safety.preparation import find_target, looks_first
+from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
 from bulkdel.safety.server_checks import check_look_ups
 from bulkdel.settings import Settings
@@ -254,9 +254,6 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
         log.progress,
         excluded.files,
         excluded.ids.plus(order.protected),
-        chunk_size=settings.chunk_size or arguments.job.chunk_max,
-        look_first=looks_first(settings, arguments.job),
-        guards=settings.guards,
         backup_known=check_backup(own, log.progress),
         parameters=pinned(arguments.parameters),
         server=SampleCheck(

@@ -29,7 +29,7 @@ from bulkdel.http.connecting import Connect, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.http.own_accounts import administrator_of, owner_of
-from bulkdel.job import Account, Job, LookUps, Target, TargetOptions
+from bulkdel.job import Account, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
 from bulkdel.parameters import pinned
 from bulkdel.place.lease import Terms
@@ -55,7 +55,6 @@ from bulkdel.safety.place_checks import say_open_folder
 from bulkdel.safety.protect import host_word, with_logged
 from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan, SampleCheck
 from bulkdel.safety.server_checks import check_excluded_types
-from bulkdel.settings import Settings
 
 
 def check_arguments(arguments: RunArguments) -> None:
@@ -115,10 +114,7 @@ def prepare(
             log,
             read.files,
             read.ids,
-            chunk_size=settings.chunk_size or arguments.job.chunk_max,
-            look_first=looks_first(settings, arguments.job),
             more_excluded=more_excluded,
-            guards=settings.guards,
             more_guards=log is not None and settings.guards.tightened(log.guards),
             ages=ages,
             host_word=host_word(arguments.config, target.host),
@@ -135,12 +131,6 @@ def prepare(
         for check_plan in AFTER_READING:
             check_plan(plan)
     return plan
-
-
-def looks_first(settings: Settings, job: Job) -> bool:
-    """Whether every id is looked up before it is sent: on request, or because the run needs what a look-up finds."""
-    needed = settings.keeps_backup or bool(settings.guards) or job.target_state.created
-    return settings.look_first or needed
 
 
 def _opened(arguments: RunArguments, target: Target | None, log: RunState | None, now: datetime) -> OpenedRun:

@@ -17,7 +17,7 @@ from typing import Any
 from bulkdel.command_line import CommandLine, quoted
 from bulkdel.core.account_match import Instant, Sampled
 from bulkdel.core.address import shown_address
-from bulkdel.core.guards import NO_GUARDS, Guards
+from bulkdel.core.guards import Guards
 from bulkdel.core.held_outcomes import LEAVE_OUT
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import Saved
@@ -349,12 +349,11 @@ class RunPlan:
     """Everything that is known before the confirmation. Its repr has what is confirmed, and neither ids nor secrets.
 
     progress: of the log; None for a new run.
-    chunk_size: ids in one request, at most. look_first: whether every id is looked up before it is sent.
     excluded: the exclude files.
     protected: ids that must never be sent: of the exclude files and, after the sign-in, of the key's own user.
     more_excluded: whether there are exclude files that the earlier sessions did not have.
     excluded_file: of a new run, the file that keeps the ids of its exclude files; empty without any.
-    guards: which of the looked-up accounts are spared. more_guards: whether they spare more than before.
+    more_guards: whether the guards spare more than before.
     ages: whether this session has counted a date of a guard from the clock of this machine.
     host_word: the extra word that confirms a run on this host; None when none is needed.
     backup_known: the part of the backup that an earlier session made durable; None for a new file.
@@ -378,11 +377,8 @@ class RunPlan:
     progress: RunState | None
     excluded: Sequence[ExcludeFile]
     protected: IdSet
-    chunk_size: int
-    look_first: bool
     more_excluded: bool = False
     excluded_file: bytes = b""
-    guards: Guards = NO_GUARDS
     more_guards: bool = False
     ages: bool = False
     host_word: str | None = None
@@ -412,6 +408,23 @@ class RunPlan:
     def words(self) -> OutcomeWords:
         """The job's words for what it does."""
         return self.arguments.job.words
+
+    @property
+    def guards(self) -> Guards:
+        """Which of the looked-up accounts are spared."""
+        return self.arguments.settings.guards
+
+    @property
+    def chunk_size(self) -> int:
+        """How many ids are in one request, at most."""
+        return self.arguments.settings.chunk_size or self.arguments.job.chunk_max
+
+    @property
+    def look_first(self) -> bool:
+        """Whether every id is looked up before it is sent: on request, or because the run needs what is found."""
+        settings = self.arguments.settings
+        needed = settings.keeps_backup or bool(self.guards) or self.arguments.job.target_state.created
+        return settings.look_first or needed
 
     @property
     def ids(self) -> int:
