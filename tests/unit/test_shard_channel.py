@@ -26,6 +26,7 @@ from bulkdel.fleet.placing import Exited, Said, object_in
 from bulkdel.fleet.shard_child import ShardChild, ShardWork
 from bulkdel.fleet.shard_control import GROUP, ShardControl
 from bulkdel.fleet.shard_totals import ShardState, ShardStates
+from bulkdel.http.positive_control import SeenBefore
 from bulkdel.http.shared_rate import KeeperAddress
 from tests.mutants import mutant
 from tests.syntax import swap
@@ -38,10 +39,7 @@ ORDER = Order(
     index="ab",
     protected=["a"],
     pool="p",
-    proven=True,
-    fullest=3,
-    may_list=True,
-    lists_some=True,
+    seen=SeenBefore(proven=True, fullest=3, may_list=True, lists_some=True),
     administrator=["x"],
     excluded=["k"],
     settled_max=None,

@@ -44,7 +44,6 @@ from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
-from bulkdel.http.positive_control import SeenBefore
 from bulkdel.job import FindsCreated
 from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
@@ -197,14 +196,8 @@ class SendingSession(RunSession):
 
     def _lookup(self, client: Client) -> AccountLookup:
         server, creates = self._plan.server, self._plan.arguments.job.target_state.created
-        seen = SeenBefore(
-            proven=server.proven,
-            proven_before=bool((self._log.progress.header.sample or {}).get("found")),
-            fullest=server.fullest,
-            may_list=server.may_list,
-            lists_some=server.lists_some,
-            known=() if creates else server.found,
-        )
+        before = bool((self._log.progress.header.sample or {}).get("found"))
+        seen = replace(server.seen, proven_before=before, known=() if creates else server.found)
         return AccountLookup(client, self._look_ups, self._around.chance, seen=seen, creates=creates)
 
     def _context(self, client: Client, lookup: AccountLookup, backup: Backup | None) -> SessionContext:

@@ -19,6 +19,7 @@ import orjson
 from bulkdel.core.summary import Ending
 from bulkdel.engine.session import SessionResult
 from bulkdel.engine.snapshot import Snapshot
+from bulkdel.http.positive_control import SeenBefore
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,8 @@ class Order:
     protected: list[str]
     """Ids that must not be sent, besides those of the exclude files."""
     pool: str | None
-    proven: bool
-    """Whether the run has found an account."""
-    fullest: int
-    """The most accounts that a look-up has returned."""
-    may_list: bool
-    """Whether the API has listed accounts for this key."""
-    lists_some: bool
-    """Whether it has listed one."""
+    seen: SeenBefore
+    """What the look-ups of the run have shown."""
     administrator: list[str]
     """Ids of the account that the pool keeps."""
     excluded: list[str]
@@ -161,5 +156,5 @@ def message_of(event: Mapping[str, Any]) -> Message:
     values = {name: value for name, value in event.items() if name != "event"}
     kind = KINDS[event["event"]]
     if kind is Order:
-        values["wanted"] = Wanted(**values["wanted"])
+        values |= {"wanted": Wanted(**values["wanted"]), "seen": SeenBefore(**values["seen"])}
     return kind(**values)

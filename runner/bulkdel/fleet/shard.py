@@ -256,14 +256,7 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
         excluded.ids.plus(order.protected),
         backup_known=check_backup(own, log.progress),
         parameters=pinned(arguments.parameters),
-        server=SampleCheck(
-            order.pool,
-            fullest=order.fullest,
-            administrator=order.administrator,
-            found_before=order.proven,
-            may_list=order.may_list,
-            lists_some=order.lists_some,
-        ),
+        server=SampleCheck(order.pool, administrator=order.administrator, seen=order.seen),
     )
     return plan, log
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from bulkdel.core.absence import may_be_split
 from bulkdel.core.look_up_lag import LOOKS_AGAIN_MAX, look_again_s
@@ -26,7 +26,8 @@ Find = Callable[[Sequence[str], WorkerStatus], Awaitable[LookupResult | None]]
 """Looks ids up, and notes what was found (`PositiveControl.note_found`)."""
 
 
-class SeenBefore(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SeenBefore:
     """What earlier look-ups of a run have shown.
 
     proven: whether one has found an account since the command was started.

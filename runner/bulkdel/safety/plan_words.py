@@ -462,7 +462,7 @@ def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
     if records and all(map(look_ups.lacks_state, records)):
         text = "no sampled record has a state where the job reads it, so no account would ever be"
         yield Note("no_state", f"{text} {plan.arguments.job.target_state.reached}: is its path right?")
-    if plan.server.asked and not plan.server.may_list:
+    if plan.server.asked and not plan.server.seen.may_list:
         text = (
             f"the key may not list {plan.words.noun}s, so an empty look-up is proof only while one of the sampled ones "
             "is there; later an id that the API calls unknown is absent, and nothing proves it"

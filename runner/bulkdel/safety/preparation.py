@@ -29,6 +29,7 @@ from bulkdel.http.connecting import Connect, connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.http.own_accounts import administrator_of, owner_of
+from bulkdel.http.positive_control import SeenBefore
 from bulkdel.job import Account, LookUps, Target, TargetOptions
 from bulkdel.own_key import read_key
 from bulkdel.parameters import pinned
@@ -232,7 +233,7 @@ async def with_sample_check(
             cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
         if plan.shards and not plan.complete:  # before a shard deletes the accounts that a control of another one lists
             await lookup.control.prove(WorkerStatus())
-        now = Instant(stamp(wall()), client.transport.ahead_s)
+        now, control = Instant(stamp(wall()), client.transport.ahead_s), lookup.control
         server = SampleCheck(
             auth.pool,
             len(sample),
@@ -240,16 +241,18 @@ async def with_sample_check(
             client.transport.requests,
             bool(owner),
             unproven,
-            lookup.fullest,
             Sampled.of((account.created_at for account in found.values()), now),
             now,
             cost,
             administrator,
-            found_before=lookup.control.proven,
+            seen=SeenBefore(
+                control.proven or bool(found),
+                fullest=lookup.fullest,
+                may_list=control.may_list,
+                lists_some=control.lists_some,
+            ),
             owner_unknown=bool(auth.users) and not owner,
-            may_list=lookup.control.may_list,
-            lists_some=lookup.control.lists_some,
-            blind=0 if lookup.control.proven else lookup.control.listed,
+            blind=0 if control.proven else control.listed,
         )
     own_ids = (*auth.users, *owner, *administrator, *(looked_up.ids if looked_up is not None else ()))
     protected = plan.protected.plus(own_ids)

@@ -36,6 +36,7 @@ from bulkdel.export.invalid_file import InvalidRows
 from bulkdel.export.preflight import EXAMPLES
 from bulkdel.format import located
 from bulkdel.http.membership_reader import MembershipCost
+from bulkdel.http.positive_control import NOTHING_SEEN, SeenBefore
 from bulkdel.input.frames import Input
 from bulkdel.input.run_input import NewInput
 from bulkdel.job import Account, Job, Target
@@ -289,13 +290,11 @@ class SampleCheck:
     pool: from the token; None when not signed in. asked, found: ids of the sample. requests: how many it took.
     owner: whether an id of the run's type is known of the account that the credentials belong to, so that it is kept.
     owner_unknown: whether such an account was named, and no look-up shows an id of the run's type of it.
-    unproven: how many of the others are not proven absent (`core.absence`). fullest: the most accounts in one
-    response. sampled: the `createdAt` values. moment: the time of the look-up; None when not signed in.
+    unproven: how many of the others are not proven absent (`core.absence`). sampled: the `createdAt` values.
+    moment: the time of the look-up; None when not signed in.
     memberships: what their copy takes; None when none is to be made.
     administrator: the ids of the one that the pool keeps; empty when the API lists none, or cannot list them.
-    found_before: whether another look-up than that of the sample has found an account, in this process or in the one
-    that started it.
-    may_list: whether the API has listed accounts for this key. lists_some: whether it has listed one.
+    seen: what all look-ups have shown, in this process or in the one that started it.
     blind: how many accounts the API lists of which look-ups find none; 0 when any look-up has found an account.
     """
 
@@ -305,21 +304,13 @@ class SampleCheck:
     requests: int = 0
     owner: bool = False
     unproven: int = 0
-    fullest: int = 0
     sampled: Sampled = field(default_factory=Sampled)
     moment: Instant | None = None
     memberships: MembershipCost | None = None
     administrator: Sequence[str] = ()
-    found_before: bool = False
+    seen: SeenBefore = NOTHING_SEEN
     owner_unknown: bool = False
-    may_list: bool = False
-    lists_some: bool = False
     blind: int = 0
-
-    @property
-    def proven(self) -> bool:
-        """Whether a look-up has found an existing account since the command was started."""
-        return bool(self.found) or self.found_before
 
     @property
     def statuses(self) -> dict[str, int]:
