@@ -5,28 +5,35 @@ Nothing is opened for them. UsageError is exit 2.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from bulkdel.command_line import CommandLine
+from bulkdel.core.address import HIDDEN, SCHEMES, Address, address_of
 from bulkdel.core.id_type import IdType
 from bulkdel.core.log_entries import Changed
 from bulkdel.core.pace import Wish
 from bulkdel.core.page_access import Right
 from bulkdel.core.shards import RAY, shard_numbers
 from bulkdel.errors import NotAcceptable, TooLate, UsageError
-from bulkdel.export.addresses import check_exclude, check_export
 from bulkdel.export.encoding import encoding_named
 from bulkdel.format import did_you_mean, shown, until_words
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Job, loadable_jobs
 from bulkdel.parameters import check_values
+from bulkdel.run_place import default_place
 from bulkdel.safety.protect import IDS_MAX, PROTECT, RATE_MAX, ids_max, rate_max
 from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan
 from bulkdel.settings import Settings
 from bulkdel.times import until_of
+
+_COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/[^/].*")
+"""An address that was a `Path`, which makes one slash of two."""
 
 LISTEN, TOKENS = "listen", tuple(right.value for right in Right)
 """The table of the config with the tokens of the live page, and its members."""
@@ -56,9 +63,51 @@ def check_options(arguments: RunArguments) -> None:
 def check_addresses(arguments: RunArguments) -> None:
     """Refuse an address of the export or of an exclude file that cannot be read. Raises UsageError."""
     if not arguments.settings.as_confirmed:  # else it is not read
-        check_export(arguments.export, arguments.line)
+        check_export_address(arguments.export, arguments.line)
     for path in arguments.settings.exclude or ():
-        check_exclude(path)
+        check_exclude_address(path)
+
+
+def check_export_address(export: str, line: CommandLine) -> None:
+    """Raise UsageError when `export` is an address that cannot be read. line: printed back, with a pipe before it."""
+    address = address_of(export)
+    if address is None:
+        return
+    _check_address(address)
+    if HIDDEN in export:
+        raise UsageError(f"{address.shown}: a printed command hides what may be a secret. Type the whole address")
+    if address.scheme not in SCHEMES:
+        if "--run" not in line.options:
+            line = line.plus("--run", default_place(line.names[0], address.name, sandbox="--sandbox" in line.options))
+        line = replace(line, names=(*line.names[:-1], "-"))
+        raise UsageError(
+            f"{address.shown}: bulkdel reads {_schemes()} and files. Nothing was read. To pipe it:\n"
+            f"  curl -fsSL {shlex.quote(address.shown)} | {line}"
+        )
+
+
+def check_exclude_address(name: str | Path) -> None:
+    """Raise UsageError when an exclude file is an address that cannot be read."""
+    if isinstance(name, Path) and (found := _COLLAPSED.fullmatch(str(name))) and found[1].lower() in SCHEMES:
+        raise UsageError(f"--exclude {name}: give an address as a text, because a Path has changed it")
+    address = address_of(str(name))
+    if address is None:
+        return
+    _check_address(address)
+    if address.scheme not in SCHEMES:
+        raise UsageError(
+            f"--exclude {address.shown}: bulkdel reads {_schemes()} and files. Nothing was read. Copy it first:\n"
+            f"  curl -fsSL {shlex.quote(address.shown)} > {shlex.quote(address.name)}"
+        )
+
+
+def _check_address(address: Address) -> None:
+    if (fault := address.fault) is not None:
+        raise UsageError(f"{address.shown}: {fault}")
+
+
+def _schemes() -> str:
+    return ", ".join(f"{scheme}://" for scheme in SCHEMES if scheme != "http")
 
 
 def check_reading(arguments: RunArguments) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.export import open_export
-from bulkdel.export.addresses import check_exclude, check_export
+from bulkdel.safety.argument_checks import check_exclude_address, check_export_address
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from bulkdel.export.addresses import check_exclude, check_export
 )
 def test_another_scheme_is_piped(export: str, options: dict[str, tuple[str, ...]], source: str, log: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_export(export, CommandLine("run", ("j", export), options))
+        check_export_address(export, CommandLine("run", ("j", export), options))
     assert str(caught.value).endswith(f"\n  {source} | bulkdel run j - {log}")
 
 
@@ -32,8 +32,8 @@ READ += ["s3://b/k/users.csv", "gs://b/x", "az://c/a/b", "https://h/a?t=1", "htt
 
 @pytest.mark.parametrize("name", READ)
 def test_what_is_read(name: str) -> None:
-    check_export(name, CommandLine("run", ("j", name)))
-    check_exclude(name)
+    check_export_address(name, CommandLine("run", ("j", name)))
+    check_exclude_address(name)
 
 
 @pytest.mark.parametrize(
@@ -49,18 +49,18 @@ def test_what_is_read(name: str) -> None:
 )
 def test_what_is_refused(name: str, why: str) -> None:
     with pytest.raises(UsageError, match=why) as caught:
-        check_export(name, CommandLine("run", ("j", name)))
+        check_export_address(name, CommandLine("run", ("j", name)))
     assert "password@" not in str(caught.value)
     assert "secret" not in str(caught.value)
     with pytest.raises(UsageError, match=why):
-        check_exclude(name)
+        check_exclude_address(name)
 
 
 def test_an_exclude_file() -> None:
     with pytest.raises(UsageError, match=re.escape("curl -fsSL ftp://h/keep.csv > keep.csv")):
-        check_exclude("ftp://h/keep.csv")
+        check_exclude_address("ftp://h/keep.csv")
     with pytest.raises(UsageError, match="give an address as a text"):
-        check_exclude(Path("s3://b/keep.csv"))  # its path has lost a slash already
+        check_exclude_address(Path("s3://b/keep.csv"))  # its path has lost a slash already
 
 
 def test_an_address_where_a_file_is_needed() -> None:
