@@ -24,7 +24,7 @@ from bulkdel.export.encoding import EVIDENCE, guessed_encodings, recognised, wid
 from bulkdel.export.file import Export, Hashing, Progress
 from bulkdel.export.lines import Lines, whole_lines
 from bulkdel.export.preflight import preflight
-from bulkdel.export.refusal import ExportRefused, Fault, bad_rows_table
+from bulkdel.export.refusal import ExportRefused, Fault, bad_rows_table, most_look_like
 from bulkdel.export.rows import ReadOptions
 from bulkdel.export.sniff import DELIMITERS, SEP_LINE
 
@@ -75,10 +75,7 @@ class Way:
     @property
     def skipping(self) -> Options:
         """The options that leave out the bad rows that remain."""
-        if self.left is None:
-            return {}
-        bad = self.left.rows - self.left.usable
-        return {"--skip-invalid": str(bad)}
+        return {} if self.left is None else {"--skip-invalid": str(self.left.rows - self.left.usable)}
 
 
 def advise(
@@ -90,31 +87,23 @@ def advise(
 
     error: its refusal. asked: whether the id type was given, and is not just the default of the job.
     """
-    ways: list[Way] = []
-    _follow(export, Way({}, options), error, ways, asked=asked, steps=STEPS_MAX, on_progress=on_progress)
-    return tuple(way for way in ways if way.given)[:WAYS_MAX]
+    ways = _followed(export, Way({}, options), error, asked=asked, steps=STEPS_MAX, on_progress=on_progress)
+    return tuple(islice((way for way in ways if way.given), WAYS_MAX))
 
 
-def _follow(
-    export: Export,
-    way: Way,
-    error: ExportRefused,
-    found: list[Way],
-    *,
-    asked: bool,
-    steps: int,
-    on_progress: Progress | None,
-) -> None:
-    """Add to `found` where this way leads. error: what is in its way."""
-    further = [] if steps == 0 or len(found) >= WAYS_MAX else _ways_on(export, way, error, asked=asked)
+def _followed(
+    export: Export, way: Way, error: ExportRefused, *, asked: bool, steps: int, on_progress: Progress | None
+) -> Iterator[Way]:
+    """Yield where this way leads. error: what is in its way."""
+    further = _ways_on(export, way, error, asked=asked) if steps else []
     if not further:
-        found.append(way)
+        yield way
     for each in further:
         left = _refused(export, each.options, on_progress)
         if left is None or (left.fault is Fault.BAD_ROWS and left.usable * 2 > left.rows):
-            found.append(replace(each, left=left, reads=True))
+            yield replace(each, left=left, reads=True)
         else:
-            _follow(export, each, left, found, asked=asked, steps=steps - 1, on_progress=on_progress)
+            yield from _followed(export, each, left, asked=asked, steps=steps - 1, on_progress=on_progress)
 
 
 def _refused(export: Export, options: ReadOptions, on_progress: Progress | None) -> ExportRefused | None:
@@ -129,14 +118,11 @@ def _refused(export: Export, options: ReadOptions, on_progress: Progress | None)
 def _ways_on(export: Export, way: Way, error: ExportRefused, *, asked: bool) -> list[Way]:
     if error.fault is Fault.ENCODING and way.options.encoding is None:
         return _by_encoding(export, way)
-    if error.fault is Fault.BAD_ROWS and error.usable * 2 <= error.rows:
-        alike = looks_like(error.bad)
-        mostly = sum(group.count for group in error.bad if group.first.why.looks_like == alike) * 2 > error.rows
-        if alike and mostly:
-            types = way.options.id_types  # the refusal itself names them
-            return [way.plus({"--id-type": name}, NO_WORDS, id_type=types[name]) for name in alike]
-        return _by_column(export, way, asked=asked)
-    return _by_column(export, way, asked=asked) if error.fault is Fault.COLUMN else []
+    mostly_bad = error.fault is Fault.BAD_ROWS and error.usable * 2 <= error.rows
+    if mostly_bad and most_look_like(error.bad, error.rows):
+        types = way.options.id_types  # the refusal itself names them
+        return [way.plus({"--id-type": name}, NO_WORDS, id_type=types[name]) for name in looks_like(error.bad)]
+    return _by_column(export, way, asked=asked) if mostly_bad or error.fault is Fault.COLUMN else []
 
 
 def _by_encoding(export: Export, way: Way) -> list[Way]:

@@ -28,11 +28,10 @@ class InvalidRows:
     """Gathers the bad rows while the export is read, byte for byte, and their reasons. A reason may quote a cell."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        """folder: of the files without a name that hold them until a run begins. stack: closes these."""
+        """folder: of the two files without a name that hold them until a run begins. stack: closes these."""
         self._folder = folder
         self._stack = stack
-        self._rows: Spool | None = None
-        self._reasons: Spool | None = None
+        self._files: tuple[Spool, Spool] | None = None
         self._above = b""
         self._why: dict[str, int] = {}
 
@@ -43,11 +42,12 @@ class InvalidRows:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows((row.line, row.why.words) for row in parsed.bad.values())
         try:
-            if self._rows is None or self._reasons is None:
-                self._rows, self._reasons = self._open(), self._open()
-                self._reasons.write(b"line,reason\n")
-            self._rows.write(b"".join(parsed.raw))
-            self._reasons.write(text.getvalue().encode())
+            if self._files is None:
+                self._files = self._open(), self._open()
+                self._files[1].write(b"line,reason\n")
+            rows, reasons = self._files
+            rows.write(b"".join(parsed.raw))
+            reasons.write(text.getvalue().encode())
         except OSError as error:
             raise _failed(self._folder, self._folder, error) from error
 
@@ -65,10 +65,10 @@ class InvalidRows:
 
     def known(self) -> dict[str, Any]:
         """The facts of both files for the header of the log; empty without a bad row."""
-        if self._rows is None or self._reasons is None:
+        if self._files is None:
             return {}
-        files = {"rows": _known(self._above, self._rows), "reasons": _known(b"", self._reasons)}
-        return {"why": dict(self._why), **files}
+        rows, reasons = self._files
+        return {"why": dict(self._why), "rows": _known(self._above, rows), "reasons": _known(b"", reasons)}
 
     def write(self, to: Path) -> None:
         """Write both files: an export to correct and run, and `to` + REASONS. Only where there is a bad row.
@@ -76,8 +76,7 @@ class InvalidRows:
         They get their names only when both are complete and on disk. Raises NotAcceptable when one is there with other
         bytes, such as rows that were corrected by hand, and FileFailed.
         """
-        assert self._rows is not None, "there is a bad row"
-        assert self._reasons is not None, "there is a bad row"
+        assert self._files is not None, "there is a bad row"
         reasons = Path(f"{to}{REASONS}")
         try:
             if to.is_dir():
@@ -86,7 +85,7 @@ class InvalidRows:
             remove_parts(to)  # of a run that was killed
             with atomic_file(reasons) as why, atomic_file(to) as rows:
                 rows.write(self._above)
-                for spool, file in ((self._rows, rows), (self._reasons, why)):
+                for spool, file in zip(self._files, (rows, why), strict=True):
                     file.writelines(spool.blocks(BLOCK))
         except FileExistsError as error:
             other = error.filename2 or error.filename

@@ -173,15 +173,18 @@ def _todo(groups: Sequence[BadGroup], rows: int, *, skips: bool, protects: bool)
 
 def _hint(groups: Sequence[BadGroup], rows: int) -> str:
     """The option that would accept these ids."""
+    if not (alike := looks_like(groups)):
+        return ""
+    names, options = " or ".join(alike), " or ".join(f"--id-type {name}" for name in alike)
+    if most_look_like(groups, rows):
+        return f"Most rows look like {names}: say so with {options}."
+    return f"Rows that look like {names} need a run of their own, with {options}."
+
+
+def most_look_like(groups: Sequence[BadGroup], rows: int) -> bool:
+    """Whether most of all rows look like the id types of `looks_like`."""
     alike = looks_like(groups)
-    mostly = sum(group.count for group in groups if group.first.why.looks_like == alike) * 2 > rows
-    if alike:
-        names = " or ".join(alike)
-        options = " or ".join(f"--id-type {name}" for name in alike)
-        if mostly:
-            return f"Most rows look like {names}: say so with {options}."
-        return f"Rows that look like {names} need a run of their own, with {options}."
-    return ""
+    return bool(alike) and sum(group.count for group in groups if group.first.why.looks_like == alike) * 2 > rows
 
 
 def without_a_way(error: ExportRefused) -> str:

@@ -79,7 +79,10 @@ def _resolve(head: bytes, options: ReadOptions, path: str, compression: str) -> 
     if _LOG_LINE.match(lines[0]):
         raise refusal(path, "a log of bulkdel, not an export", "Name the export it belongs to.", line=1)
     if options.whole:
-        return _resolve_records(head, options, path, compression)
+        found = _resolve_jsonl(head, options, path, compression)
+        if found.id_field is None:
+            raise refusal(path, "ids, and this job needs whole records", RECORDS, line=1)
+        return found
     if options.format == "lines":
         return Dialect("lines", compression)
     if options.format == "auto" and _is_plain_list(lines, options):
@@ -169,14 +172,6 @@ RECORDS = (
     "Write one JSON object a line, each a whole record, as --backup keeps them. `bulkdel restore RUN --plan` "
     "makes such a file of a run."
 )
-
-
-def _resolve_records(head: bytes, options: ReadOptions, path: str, compression: str) -> Dialect:
-    """Recognise an export of whole records. Raises NotAcceptable for anything but one JSON object a line."""
-    found = _resolve_jsonl(head, options, path, compression)
-    if found.id_field is None:
-        raise refusal(path, "ids, and this job needs whole records", RECORDS, line=1)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

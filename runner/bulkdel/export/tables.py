@@ -141,7 +141,6 @@ def _read_workbook(task: Task) -> dict[str, Any]:
         import python_calamine as calamine  # noqa: PLC0415 - an extra
     except ImportError:
         raise Refused("a workbook", "", installs="excel") from None
-    _check_unpacked(task.file)
     errors = _has_errors(task.file)
     file = os.fdopen(os.dup(task.file), "rb")
     try:
@@ -168,40 +167,33 @@ def _read_workbook(task: Task) -> dict[str, Any]:
         raise Refused("an encrypted workbook", "Open it, and save a copy without a password.") from None
     except (calamine.CalamineError, calamine.ZipError, calamine.XmlError) as error:
         todo = "Open it and save it again, or export it as CSV."
-        if os.pread(task.file, 8, 0) == OLE and _is_encrypted(task.file):
+        encrypted = "EncryptedPackage".encode("utf-16-le")
+        if os.pread(task.file, 8, 0) == OLE and encrypted in os.pread(task.file, 1 << 20, 0):
             raise Refused("an encrypted workbook", "Open it, and save a copy without a password.") from None
         raise Refused(f"a damaged workbook, or another kind of file ({error})", todo) from None
     return {"sheet": name, "hidden": hidden}
 
 
-def _is_encrypted(fd: int) -> bool:
-    return "EncryptedPackage".encode("utf-16-le") in os.pread(fd, 1 << 20, 0)
-
-
-def _check_unpacked(fd: int) -> None:
+def _check_unpacked(parts: Sequence[zipfile.ZipInfo]) -> None:
     """Refuse a workbook that grows too much. Its parts say how large they are; the limit of memory holds besides."""
-    with os.fdopen(os.dup(fd), "rb") as file, suppress(zipfile.BadZipFile):
-        if not zipfile.is_zipfile(file):
-            return
-        parts = zipfile.ZipFile(file).infolist()
-        size = sum(part.file_size for part in parts)
-        bombs = [
-            part for part in parts if part.file_size > RATIO_FREE and part.file_size > RATIO_MAX * part.compress_size
-        ]
-        if bombs or size > UNPACKED_MAX:
-            raise Refused(f"its parts would become {size:,} bytes", UNPACK_TODO)
+    size = sum(part.file_size for part in parts)
+    bombs = [part for part in parts if part.file_size > RATIO_FREE and part.file_size > RATIO_MAX * part.compress_size]
+    if bombs or size > UNPACKED_MAX:
+        raise Refused(f"its parts would become {size:,} bytes", UNPACK_TODO)
 
 
 def _has_errors(fd: int) -> bool:
     """Whether a cell may be an error. Of a file other than .xlsx it is not known, so it may.
 
-    Refuses formulas without a value: they are read as empty cells, and at the end of a sheet not at all.
+    Refuses a workbook that grows too much. Refuses formulas without a value: they are read as empty cells, and at the
+    end of a sheet not at all.
     """
     errors = parts = 0
     with os.fdopen(os.dup(fd), "rb") as file, suppress(zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError):
         if not zipfile.is_zipfile(file):
             return True
         archive = zipfile.ZipFile(file)
+        _check_unpacked(archive.infolist())
         for name in archive.namelist():
             if "worksheets/" in name.casefold() and name.casefold().endswith(".xml"):
                 parts += 1
