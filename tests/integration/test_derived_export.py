@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ NAMES = ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"]
 
 def pinned_header(export: Path, rows: int, id_type: str, pins: InputPins) -> Header:
     """The header of a run over this export."""
-    dialect = Dialect("jsonl", "none", id_field="id").to_json()
+    dialect = asdict(Dialect("jsonl", "none", id_field="id"))
     del dialect["guessed"]
     with open_export(str(export)) as opened:
         found = fingerprint(opened)

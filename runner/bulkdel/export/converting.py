@@ -26,10 +26,11 @@ from bulkdel.export.file import BLOCK, Copying, Export
 from bulkdel.export.refusal import refusal
 from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.export.sniff import recognise
+from bulkdel.export.tables import OLE, Task
 from bulkdel.format import to_install
 from bulkdel.parent import for_child
 
-ZIP, OLE, PARQUET = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
+ZIP, PARQUET = b"PK\x03\x04", b"PAR1"
 
 WORKBOOK, PARQUET_FORMAT = "workbook", "parquet"
 
@@ -158,16 +159,8 @@ def _convert(table: Table, out: int, *, columns: Sequence[int] | None, rows_max:
 
     Where the process could not write, it returns only why (`failed`).
     """
-    export = table.export
-    task = {
-        "format": table.format,
-        "file": export.descriptor,
-        "out": out,
-        "sheet": table.options.sheet,
-        "columns": columns,
-        "rows_max": rows_max,
-        "sheet_may_lack": table.sheet_may_lack,
-    }
+    export, sheet = table.export, table.options.sheet
+    task = Task(table.format, export.descriptor, out, sheet, columns, rows_max, table.sheet_may_lack)
     child = subprocess.Popen(  # noqa: S603 - this program itself
         [sys.executable, "-P", "-m", "bulkdel.export.tables", orjson.dumps(task).decode()],
         stdin=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bulkdel.core.address import WEB, Address
 from bulkdel.core.log_entries import stamp
@@ -25,8 +25,6 @@ from bulkdel.store.far_object import Broken, FarObject, ObjectChanged, Reach, Ve
 
 LOOK_S = 0.2
 """How often the reading calls `on_progress` while nothing comes."""
-
-T = TypeVar("T")
 
 Step = Callable[[str], None]
 """Called with the current step in words. It may raise, to stop the reading."""
@@ -90,7 +88,7 @@ class _Download:
         """Read it. Returns which version it was."""
         self._most = self._free() // 2
         try:
-            asyncio.run(asking(self._address, self._fetching, self._rest, lambda: self._furthest, self._words))
+            asyncio.run(self._attempts())
         except ObjectChanged as error:
             if self._encoding:
                 raise NotAcceptable(
@@ -104,6 +102,42 @@ class _Download:
             ) from error
         assert self._version is not None, "all of it was read"
         return self._version
+
+    async def _attempts(self) -> None:
+        """Read until an attempt does not break off. Raises Halted.
+
+        Each byte that no attempt has reached before begins the patience anew. Before the first byte there are few
+        attempts, because a wrong setting does not pass.
+        """
+        failed, best, since = 0, 0, time.monotonic()
+        while True:
+            try:
+                return await self._watched(self._rest())
+            except Broken as error:
+                reason = str(error)
+            now = time.monotonic()
+            if self._furthest > best:
+                failed, best, since = 0, self._furthest, now
+            failed += 1
+            if now - since >= self._fetching.patience_s or (best == 0 and not sends_again(failed)):
+                raise Halted(
+                    f"{self._address.shown}: {reason}. Nothing came for {span(now - since)}, and nothing was sent. Run "
+                    "the same command again when it can be reached."
+                )
+            await self._watched(asyncio.sleep(self._fetching.pause_s(failed)), f"; {reason}; asking again")
+
+    async def _watched(self, step: Coroutine[Any, Any, None], more: str = "") -> None:
+        """Run a step, and report on it meanwhile. An exception of the report ends the step. more: to be told, too."""
+        task = asyncio.ensure_future(step)
+        try:
+            while not task.done():
+                self._fetching.on_progress(f"{self._words()}{more}")
+                await asyncio.wait({task}, timeout=LOOK_S)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
 
     async def _rest(self) -> None:
         """Read from where it broke off to the end. Raises Broken, ObjectChanged and NotAcceptable."""
@@ -183,48 +217,3 @@ class _Download:
         size = self._version.size if self._version else None
         total = f" of {amount(size)}" if size is not None else ""
         return f"reading {self._address.shown}: {amount(self._done)}{total}"
-
-
-async def asking(
-    address: Address,
-    fetching: Fetching,
-    attempt: Callable[[], Coroutine[Any, Any, T]],
-    furthest: Callable[[], int],
-    words: Callable[[], str],
-) -> T:
-    """Make attempts until one does not break off. Raises Halted.
-
-    furthest: how many bytes any attempt has reached. Each further one begins the patience anew. Before the first byte
-    there are few attempts, because a wrong setting does not pass.
-    """
-    failed, best, since = 0, 0, time.monotonic()
-    while True:
-        try:
-            return await _watched(attempt(), fetching.on_progress, words)
-        except Broken as error:
-            reason = str(error)
-        now = time.monotonic()
-        if furthest() > best:
-            failed, best, since = 0, furthest(), now
-        failed += 1
-        if now - since >= fetching.patience_s or (best == 0 and not sends_again(failed)):
-            raise Halted(
-                f"{address.shown}: {reason}. Nothing came for {span(now - since)}, and nothing was sent. Run the same "
-                "command again when it can be reached."
-            )
-        wait = asyncio.sleep(fetching.pause_s(failed))
-        await _watched(wait, fetching.on_progress, lambda: f"{words()}; {reason}; asking again")  # noqa: B023 - awaited
-
-
-async def _watched(step: Coroutine[Any, Any, T], on_progress: Step, words: Callable[[], str]) -> T:
-    """Run a step, and report on it meanwhile. An exception of the report ends the step."""
-    task = asyncio.ensure_future(step)
-    try:
-        while not task.done():
-            on_progress(words())
-            await asyncio.wait({task}, timeout=LOOK_S)
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})

@@ -121,12 +121,7 @@ def read_anew(export: str, way: tuple[ReadOptions, Dialect], header: Header, fol
         if (table := table_of(opened, way[0], lambda _: None)) is not None:
             copied, read = rows_of(table, folder), fingerprint(opened)
             rows, dialect = stack.enter_context(copied.file), copied.in_copy
-        found = preflight(
-            rows,
-            way[0],
-            dialect=dialect,
-            to=lambda parsed: new.add(parsed.for_input()),
-        )
+        found = preflight(rows, way[0], dialect=dialect, to=lambda parsed: new.add(parsed.for_input()))
     except ExportRefused as error:
         raise other from error
     new.finish()

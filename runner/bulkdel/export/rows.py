@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self, cast
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, cast
 
 from bulkdel.core.bad_rows import BadRow, MaxInvalid, Unusable
 from bulkdel.core.id_parser import IdCheck, shortened
@@ -92,15 +92,6 @@ class Dialect:
     encoding: str = UTF_8
     sheet: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the members as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote. Raises TypeError for unknown or missing members."""
-        return cls(**value)
-
     def as_named(self, options: ReadOptions) -> Dialect:
         """Of a table: with the column and the sheet that a command names, unless they are those of this dialect."""
         column = options.id_field
@@ -114,9 +105,9 @@ class Dialect:
 
 
 def dialect_of(pinned: Mapping[str, Any]) -> Dialect:
-    """How a run has read its export. pinned: by the header. Raises TypeError for what this version does not know."""
+    """How a run has read its export. pinned: by the header. Raises TypeError where a member is missing."""
     known = {member.name for member in fields(Dialect)}
-    return Dialect.from_json({name: value for name, value in pinned["source"].items() if name in known})
+    return Dialect(**{name: value for name, value in pinned["source"].items() if name in known})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +164,7 @@ def parsed_rows(
 
 
 def line_rows(
-    blocks: Iterable[Lines],
-    ids_of: Callable[[bytes], Sequence[str | Unusable]],
-    path: str,
-    *,
-    whole: bool = False,
+    blocks: Iterable[Lines], ids_of: Callable[[bytes], Sequence[str | Unusable]], path: str, *, whole: bool = False
 ) -> Iterator[Parsed]:
     """Yield the rows of a format with one row a line, bad ones included.
 

@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import orjson
 
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import BulkdelError
-from bulkdel.export import Dialect, Export, Fingerprint, ReadOptions, fingerprint, open_export
+from bulkdel.export import Dialect, Fingerprint, ReadOptions, fingerprint, open_export
 from bulkdel.export.converting import as_csv, as_text
 from bulkdel.export.encoding import utf8_blocks
 from bulkdel.export.file import Hashing
@@ -51,10 +51,10 @@ def compare(run: Path, progress: RunState, check: TextCheck) -> bool:
                     check.see(id_, is_id=True)
             export = stack.enter_context(open_export(where))
             plain, _, _ = as_text(export, way[0], home_of(run).absolute(), lambda _: None, stack)
-            cells = Cells(plain, as_csv(way[1]))
-            for value in cells:
+            reading = Hashing(plain)
+            for value in cells_of(reading, as_csv(way[1])):
                 check.see(value)
-            read = cells.fingerprint if plain is export else fingerprint(export)
+            read = reading.fingerprint() if plain is export else fingerprint(export)
             return read == Fingerprint(pinned["sha256"], pinned["bytes"])
     except BulkdelError:
         return False
@@ -75,52 +75,37 @@ def _where(run: Path, recorded: str) -> str:
     return next((str(each) for each in names if each.is_file()), recorded)
 
 
-class Cells:
-    """Every cell of every row of an export, each at least once. Iterate over it once."""
+def cells_of(reading: Hashing, dialect: Dialect) -> Iterator[str]:
+    """Yield every cell of every row of an export, each at least once. Raises NotAcceptable."""
+    plain = utf8_blocks(reading, dialect.compression, dialect.encoding)
+    lines = (line for block in whole_lines(plain, reading.export.path) for line in block.data.splitlines(keepends=True))
+    rows = _csv_rows(lines, dialect) if dialect.format == "csv" else _line_rows(lines, dialect)
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        yield from set(chain.from_iterable(some))
 
-    def __init__(self, export: Export, dialect: Dialect) -> None:
-        self._hashing = Hashing(export)
-        self._dialect = dialect
 
-    def __iter__(self) -> Iterator[str]:
-        """Yield them. Raises NotAcceptable."""
-        rows = self._csv_rows() if self._dialect.format == "csv" else self._line_rows()
-        while some := [row for _, row in zip(range(ROWS_AT_ONCE), rows, strict=False)]:
-            yield from set(chain.from_iterable(some))
+def _csv_rows(lines: Iterator[bytes], dialect: Dialect) -> Iterator[list[str]]:
+    rows = csv.reader((line.decode(errors="replace") for line in lines), delimiter=dialect.delimiter or ",")
+    for _ in range(dialect.header + dialect.sep_line):  # they name columns or the delimiter
+        next(rows, None)
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:  # a row that the run left out as bad
+            continue
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """Of the bytes, once all were read."""
-        return self._hashing.fingerprint()
 
-    def _lines(self) -> Iterator[bytes]:
-        """Every line of the decompressed export, with its line feed."""
-        plain = utf8_blocks(self._hashing, self._dialect.compression, self._dialect.encoding)
-        for block in whole_lines(plain, self._hashing.export.path):
-            yield from block.data.splitlines(keepends=True)
-
-    def _csv_rows(self) -> Iterator[list[str]]:
-        lines = (line.decode(errors="replace") for line in self._lines())
-        rows = csv.reader(lines, delimiter=self._dialect.delimiter or ",")
-        for _ in range(self._dialect.header + self._dialect.sep_line):  # they name columns or the delimiter
-            next(rows, None)
-        while True:
-            try:
-                yield next(rows)
-            except StopIteration:
-                return
-            except csv.Error:  # a row that the run left out as bad
-                continue
-
-    def _line_rows(self) -> Iterator[list[str]]:
-        for line in self._lines():
-            if self._dialect.format == "lines":
-                yield [line.decode(errors="replace").strip()]
-                continue
-            try:
-                yield list(_values(orjson.loads(line)))
-            except orjson.JSONDecodeError:
-                yield _WORDS.split(line.decode(errors="replace"))
+def _line_rows(lines: Iterator[bytes], dialect: Dialect) -> Iterator[list[str]]:
+    for line in lines:
+        if dialect.format == "lines":
+            yield [line.decode(errors="replace").strip()]
+            continue
+        try:
+            yield list(_values(orjson.loads(line)))
+        except orjson.JSONDecodeError:
+            yield _WORDS.split(line.decode(errors="replace"))
 
 
 def _values(value: Any) -> Iterator[str]:
