@@ -18,7 +18,6 @@ from bulkdel.core.guards import Guards
 from bulkdel.core.option import field_of
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.export import Dialect
-from bulkdel.export.download import Source
 from bulkdel.format import printable, shown
 from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.safety import plan_words as words
@@ -49,6 +48,7 @@ class In(Flag):
 
 PINNED = In.HEADER | In.DIGEST | In.APPROVED
 READ = In.READ | In.DIGEST | In.APPROVED
+SHOWN = In.JSON | In.SEEN
 ONLY_LINES = In(0)
 
 TEXT_MIN = 20
@@ -202,11 +202,6 @@ def parameter_value(value: Any) -> Any:
     return f"a file with SHA-256 {value['sha256']}" if isinstance(value, Mapping) else value
 
 
-def _object(source: Source | None) -> dict[str, Any] | None:
-    """The object that was read."""
-    return None if source is None else source.to_json()
-
-
 def _only(undoes: Undone) -> dict[str, int] | None:
     """What became of the ids that a restore names."""
     if (chosen := undoes.chosen) is None:
@@ -296,19 +291,13 @@ def _count(
     name: str, more: In = ONLY_LINES, lines: Callable[[RunPlan], words.Lines] | None = None, *, last: bool = False
 ) -> PlanFact:
     """How many rows the preflight has found."""
-    return PlanFact(
-        name,
-        In.JSON | In.PAGE | In.APPROVED | more,
-        lambda plan: plan.export.counts[name],
-        group="numbers",
-        lines=lines,
-        last=last,
-    )
+    where = In.JSON | In.PAGE | In.APPROVED | more
+    return PlanFact(name, where, lambda plan: plan.export.counts[name], group="numbers", lines=lines, last=last)
 
 
 FACTS = (
-    PlanFact("job", PINNED | In.JSON | In.SEEN, asked=lambda run: run.job.name, lines=words.job),
-    PlanFact("parameters", In.JSON | In.DIGEST | In.SEEN, lambda plan: dict(plan.parameters), lines=words.parameters),
+    PlanFact("job", PINNED | SHOWN, asked=lambda run: run.job.name, lines=words.job),
+    PlanFact("parameters", SHOWN | In.DIGEST, lambda plan: dict(plan.parameters), lines=words.parameters),
     PlanFact(
         "parameters",
         In.APPROVED,
@@ -317,16 +306,16 @@ FACTS = (
     PlanFact("table", In.HEADER | In.DIGEST, lambda plan: dict(plan.arguments.job.pinned) or None, rare=True),
     PlanFact("verdicts", In.DIGEST, lambda plan: dict(plan.arguments.job.verdicts)),
     PlanFact("table", In.APPROVED, lambda plan: {**plan.arguments.job.pinned, **plan.arguments.job.verdicts}),
-    PlanFact("host", PINNED | In.JSON | In.SEEN, lambda plan: plan.target.pinned_host, lines=words.host, last=True),
+    PlanFact("host", PINNED | SHOWN, lambda plan: plan.target.pinned_host, lines=words.host, last=True),
     PlanFact("confirm_host", In.JSON | In.APPROVED, lambda plan: plan.host_word),
-    PlanFact("pool", PINNED | In.JSON | In.SEEN, words.known_pool, lines=words.pool, last=True),
+    PlanFact("pool", PINNED | SHOWN, words.known_pool, lines=words.pool, last=True),
     PlanFact("key", In.JSON, lambda plan: plan.target.key, lines=words.key),
-    PlanFact("export", In.JSON | In.SEEN, lambda plan: printable(plan.export.path), lines=words.export, last=True),
+    PlanFact("export", SHOWN, lambda plan: printable(plan.export.path), lines=words.export, last=True),
     PlanFact("name", In.FOUND, lambda plan: printable(shown_address(plan.arguments.export)), group="export"),
     PlanFact(
         "object",
-        In.JSON | In.FOUND | In.SEEN,
-        lambda plan: _object(plan.export.source),
+        SHOWN | In.FOUND,
+        lambda plan: plan.export.source and plan.export.source.to_json(),
         lines=words.version,
         group="export",
     ),
@@ -340,7 +329,7 @@ FACTS = (
     _of_options("id_pattern"),
     PlanFact(
         "id_type",
-        PINNED | In.JSON | In.SEEN,
+        PINNED | SHOWN,
         asked=lambda run: run.settings.id_type or run.job.id_type_default,
         lines=words.id_type,
     ),
@@ -362,54 +351,50 @@ FACTS = (
     PlanFact("in_doubt", In.DIGEST, asked=lambda run: run.settings.in_doubt),
     PlanFact("allow_absent", In.DIGEST, asked=lambda run: run.settings.allow_absent),
     PlanFact("max_refused", In.PAGE | In.DIGEST, asked=lambda run: run.settings.max_refused),
-    PlanFact("exclude", In.JSON | In.APPROVED | In.SEEN, _exclude, lines=words.exclude_files),
+    PlanFact("exclude", SHOWN | In.APPROVED, _exclude, lines=words.exclude_files),
     PlanFact("exclude", In.DIGEST, lambda plan: sorted(file.key for file in plan.excluded)),
     PlanFact("exclude_looked_up", In.JSON, _looked_up),
-    PlanFact("exclude_met", In.JSON | In.SEEN, lambda plan: plan.export.met, lines=words.protected, last=True),
+    PlanFact("exclude_met", SHOWN, lambda plan: plan.export.met, lines=words.protected, last=True),
     PlanFact("exclude_perhaps", In.JSON, lambda plan: plan.export.perhaps),
     PlanFact("own_user_protected", In.JSON, lambda plan: plan.server.owner),
     PlanFact("administrator_protected", In.JSON, lambda plan: bool(plan.server.administrator)),
-    PlanFact(
-        "guards", In.JSON | In.DIGEST | In.SEEN, lambda plan: plan.guards.to_json(), lines=words.guards, last=True
-    ),
+    PlanFact("guards", SHOWN | In.DIGEST, lambda plan: plan.guards.to_json(), lines=words.guards, last=True),
     PlanFact("guards", In.APPROVED, asked=lambda run: guard_options(run.settings.guards)),
     PlanFact("options", In.APPROVED, asked=_options),
     PlanFact("run", In.JSON, lambda plan: printable(plan.run), lines=words.run_place),
     PlanFact("run_exists", In.JSON, lambda plan: plan.progress is not None),
     PlanFact("shards", In.SEEN, lines=words.shards),
     PlanFact(
-        "backup", In.JSON | In.SEEN, lambda plan: words.or_none(plan.arguments.backup), lines=words.backup, last=True
-    ),
-    PlanFact("backup", In.PAGE | In.DIGEST | In.APPROVED, asked=lambda run: run.settings.keeps_backup),
-    PlanFact("memberships", In.JSON | In.SEEN, _memberships, lines=words.memberships),
-    PlanFact("memberships", In.DIGEST, asked=lambda run: run.settings.backup_memberships),
-    PlanFact("fires", In.JSON | In.SEEN, asked=lambda run: run.job.fires, lines=words.fires),
-    PlanFact("explained", In.JSON | In.SEEN, _explained, lines=words.explained),
-    PlanFact(
-        "undoes",
-        In.JSON | In.SEEN,
-        asked=lambda run: None if run.undoes is None else printable(run.undoes.run),
-        lines=words.restores,
+        "backup",
+        SHOWN,
+        lambda plan: plan.arguments.backup and printable(plan.arguments.backup),
+        lines=words.backup,
         last=True,
     ),
-    PlanFact("only", In.JSON, asked=lambda run: None if run.undoes is None else _only(run.undoes), rare=True),
+    PlanFact("backup", In.PAGE | In.DIGEST | In.APPROVED, asked=lambda run: run.settings.keeps_backup),
+    PlanFact("memberships", SHOWN, _memberships, lines=words.memberships),
+    PlanFact("memberships", In.DIGEST, asked=lambda run: run.settings.backup_memberships),
+    PlanFact("fires", SHOWN, asked=lambda run: run.job.fires, lines=words.fires),
+    PlanFact("explained", SHOWN, _explained, lines=words.explained),
+    PlanFact(
+        "undoes", SHOWN, asked=lambda run: run.undoes and printable(run.undoes.run), lines=words.restores, last=True
+    ),
+    PlanFact("only", In.JSON, asked=lambda run: run.undoes and _only(run.undoes), rare=True),
     PlanFact("look_ups", In.JSON, lambda plan: plan.has_look_ups),
     PlanFact(
         "not_after",
-        In.JSON | In.APPROVED | In.SEEN,
-        lambda plan: None if plan.until is None else plan.until.isoformat(),
+        SHOWN | In.APPROVED,
+        lambda plan: plan.until and plan.until.isoformat(),
         lines=words.not_after,
         last=True,
     ),
     PlanFact("schedule", In.PAGE | In.SEEN, asked=lambda run: run.settings.schedule, lines=words.schedule),
-    PlanFact(
-        "limit", In.JSON | In.DIGEST | In.SEEN, asked=lambda run: run.settings.limit, lines=words.limit, last=True
-    ),
+    PlanFact("limit", SHOWN | In.DIGEST, asked=lambda run: run.settings.limit, lines=words.limit, last=True),
     PlanFact("going_on", In.SEEN, lines=words.going_on),
     PlanFact("digest", In.JSON | In.APPROVED, plan_digest),
     PlanFact("complete", In.JSON, lambda plan: plan.complete),
-    PlanFact("sample", In.JSON | In.FOUND | In.SEEN, _sample, lines=words.sample),
-    PlanFact("notes", In.JSON | In.SEEN, _notes, lines=words.note_lines),
+    PlanFact("sample", SHOWN | In.FOUND, _sample, lines=words.sample),
+    PlanFact("notes", SHOWN, _notes, lines=words.note_lines),
     PlanFact("shown", In.FOUND, lambda plan: [[*line] for line in seen_lines(plan)]),
     PlanFact("trouble", In.JSON, _trouble),
     PlanFact("command", In.JSON, _command),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,6 @@ class Note:
     text: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     seen: str = ""
-
-
-def or_none(path: Path | str | None) -> str | None:
-    """A path as JSON."""
-    return None if path is None else printable(path)
 
 
 def job(plan: RunPlan) -> Lines:
@@ -241,8 +236,26 @@ def explained(plan: RunPlan) -> Lines:
 
 def restores(plan: RunPlan) -> Lines:
     """What a restore brings back, and what the run after it does under the same confirmation."""
-    if (undoes := plan.arguments.undoes) is not None:
-        yield from _restores(undoes if plan.shows_ids else replace(undoes, chosen=None), plan.words.noun)
+    if (undoes := plan.arguments.undoes) is None:
+        return
+    if undoes.confirmed is not None:
+        yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.run}"
+        return
+    if undoes.only is None:
+        yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.run}"
+        if undoes.others:
+            yield "left out", f"{counted(undoes.others, 'account')} that other restores of this run have"
+    else:
+        of = f"of {counted(undoes.done, 'row')} of {undoes.run}"
+        yield "restores", f"{undoes.job}: only {counted(undoes.only, 'id')} {of}"
+        if plan.shows_ids:
+            yield from _chosen(undoes)
+    yield "backups", shown(", ".join(undoes.backups))
+    if (job := undoes.put_back_by) is not None and undoes.memberships is not None:
+        these = f"those of these {plan.words.noun}s are put back"
+        which = f"of the {counted(undoes.memberships, 'membership')} in the copy, {these}"
+        fires = f"; fires {job.fires}" if job.fires else ""
+        yield "afterwards", f"{job.name}: {which}, under the same confirmation{fires}"
 
 
 def not_after(plan: RunPlan) -> Lines:
@@ -280,10 +293,18 @@ def going_on(plan: RunPlan) -> Lines:
 
 def sample(plan: RunPlan) -> Lines:
     """What was looked up, and what exists."""
-    if plan.server.asked:
+    server = plan.server
+    if server.asked:
         there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
-        yield "sample", _sample_text(plan, there)
-    if counts := plan.server.sign_ins:
+        text = f"{len(server.found)} of {server.asked} looked up {there}"
+        if server.unproven:
+            mark = plan.target.look_ups(plan.id_type).misread.mark
+            text += f", {server.unproven} with {mark} are not proven absent"
+        if server.statuses:
+            text += f" ({_status_counts(server.statuses)})"
+        latest = latest_sign_in(server)
+        yield "sample", text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
+    if counts := server.sign_ins:
         yield "sign-ins", sign_in_words(counts, bars=has_bars())
 
 
@@ -302,26 +323,6 @@ def _chosen(undoes: Undone) -> Lines:
         yield from ((name, shown(text)) for text in some[:NOT_FOUND_MAX])
         if len(some) > NOT_FOUND_MAX:
             yield name, f"and {len(some) - NOT_FOUND_MAX:,} more"
-
-
-def _restores(undoes: Undone, noun: str) -> Lines:
-    """Yield the lines of a restore."""
-    if undoes.confirmed is not None:
-        yield "restores", f"{undoes.job}: groups and roles of the accounts that came back from {undoes.run}"
-        return
-    if undoes.only is None:
-        yield "restores", f"{undoes.job}: {counted(undoes.done, 'row')} of {undoes.run}"
-    else:
-        of = f"of {counted(undoes.done, 'row')} of {undoes.run}"
-        yield "restores", f"{undoes.job}: only {counted(undoes.only, 'id')} {of}"
-        yield from _chosen(undoes)
-    if undoes.only is None and undoes.others:
-        yield "left out", f"{counted(undoes.others, 'account')} that other restores of this run have"
-    yield "backups", shown(", ".join(undoes.backups))
-    if (job := undoes.put_back_by) is not None and undoes.memberships is not None:
-        which = f"of the {counted(undoes.memberships, 'membership')} in the copy, those of these {noun}s are put back"
-        fires = f"; fires {job.fires}" if job.fires else ""
-        yield "afterwards", f"{job.name}: {which}, under the same confirmation{fires}"
 
 
 def saved_memberships(plan: RunPlan) -> MembershipsSaved | None:
@@ -374,32 +375,16 @@ def _looked_up_lines(plan: RunPlan) -> Lines:
     if not plan.to_look_up or plan.complete:
         return
     if (found := plan.looked_up) is None:
-        yield (
-            "note",
-            f"{counted(sum(map(len, plan.to_look_up.values())), 'id')} to keep will be looked up after a sign-in",
-        )
+        ids = counted(sum(map(len, plan.to_look_up.values())), "id")
+        yield "note", f"{ids} to keep will be looked up after a sign-in"
         return
     yield "exclude", f"{counted(found.accounts, 'account')} to keep that these look-ups found"
     if found.without:
         yield "note", f"{found.without:,} of these accounts have no {plan.id_type.name}, so this run cannot reach them"
     if found.not_found:
         which = f": {first_of(found.not_found, NOT_FOUND_MAX)}" if plan.shows_ids and has_terminal() else ""
-        yield (
-            "note",
-            f"protects no account: {counted(len(found.not_found), 'id')} to keep, which no look-up finds{which}",
-        )
-
-
-def _sample_text(plan: RunPlan, there: str) -> str:
-    server = plan.server
-    found, latest = server.statuses, latest_sign_in(server)
-    text = f"{len(server.found)} of {server.asked} looked up {there}"
-    look_ups = plan.target.look_ups(plan.id_type)
-    if server.unproven:
-        text += f", {server.unproven} with {look_ups.misread.mark} are not proven absent"
-    if found:
-        text += f" ({_status_counts(found)})"
-    return text + (f"; the latest sign-in was {latest:%Y-%m-%d}" if latest else "")
+        ids = counted(len(found.not_found), "id")
+        yield "note", f"protects no account: {ids} to keep, which no look-up finds{which}"
 
 
 def note_lines(plan: RunPlan) -> Lines:
