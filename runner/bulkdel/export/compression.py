@@ -51,10 +51,9 @@ def decompressed(
 
     Raises NotAcceptable for damage, for anything after the end, and for a bomb.
     """
-    return iter(blocks) if compression == "none" else _unpacked(blocks, compression, path, size_max, todo)
-
-
-def _unpacked(blocks: Iterable[bytes], compression: str, path: str, size_max: int, todo: str | None) -> Iterator[bytes]:
+    if compression == "none":
+        yield from blocks
+        return
     taken = made = 0
 
     def refused(reason: str, of_export: str = "Get the export again.") -> NotAcceptable:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from bulkdel.format import printable
 from bulkdel.report.timeline import Throughput
 
 LEFT_OUT = "(left out: it holds an id or another value of the export)"
@@ -33,6 +35,10 @@ class Texts:
     file: Callable[[str], str]
     name: Callable[[str], str]
     person: Callable[[str], str]
+
+    def user(self, name: Any) -> str:
+        """The name of a user or a machine; a question mark where the log has none."""
+        return self.person(printable(name)) if isinstance(name, str) and name else "?"
 
 
 class Light(enum.StrEnum):

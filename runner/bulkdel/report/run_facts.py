@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
@@ -70,7 +69,6 @@ def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
     pinned, sandbox = header.pinned, header.pinned["host"] == SANDBOX
     outcomes = _outcomes(run, texts)
     counts = {each.kind: each.count for each in outcomes}
-    audited = _audit(run)
     verification = _verification(run, texts)
     to_look_at = _to_look_at(run, verification)
     sessions = tuple(_session(run, number, each, texts) for number, each in enumerate(run.audit.sessions, 1))
@@ -107,14 +105,14 @@ def facts_of(run: ReadRun, texts: Texts, *, compared: bool) -> RunFacts:
         memberships=progress.memberships is not None,
         sessions=sessions,
         changes=tuple(
-            ChangeFacts(each.at, change_words(each), SOURCES[each.source], _user(each.user, texts))
+            ChangeFacts(each.at, change_words(each), SOURCES[each.source], texts.user(each.user))
             for each in gathered.changes
         ),
         changes_left_out=gathered.changes_left_out,
         annotations=tuple(_annotation(each, texts) for each in progress.annotations),
         throughput=gathered.timeline.throughput(),
         verification=verification,
-        audit=audited,
+        audit=_audit(run),
     )
 
 
@@ -126,7 +124,7 @@ def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -
         stop=session.stop.at if session.stop else None,
         ended=_ended(run, session),
         exit_code=stop.get("exit"),
-        by=user_words(start, partial(_user, texts=texts)),
+        by=user_words(start, texts.user),
         tool=str(start.get("tool") or "?"),
         confirmed=_confirmed(start["confirmed"], texts) if start.get("confirmed") else "",
         note=texts.text(printable(start["note"])) if start.get("note") else "",
@@ -171,7 +169,7 @@ def _verification(run: ReadRun, texts: Texts) -> VerifyFacts | None:
         at=findings.stop.at if findings.stop else findings.start.at,
         ended=findings.stop is not None,
         of_this_log=pinned.get("log_sha256") == run.audit.sha256,
-        by=user_words(facts, partial(_user, texts=texts)),
+        by=user_words(facts, texts.user),
         reached=run.target_state.claimed if run.progress.counts["absent"] else run.target_state.reached,
         not_reached=run.target_state.not_reached,
         gone=counts.gone,
@@ -235,13 +233,13 @@ def _to_look_at(run: ReadRun, found: VerifyFacts | None) -> tuple[str, ...]:
 
 
 def _confirmed(confirmed: Mapping[str, Any], texts: Texts) -> str:
-    return confirmed_words(confirmed, partial(_user, texts=texts), lambda pool: texts.name(printable(str(pool))))
+    return confirmed_words(confirmed, texts.user, lambda pool: texts.name(printable(str(pool))))
 
 
 def _annotation(entry: Annotation, texts: Texts) -> AnnotationFacts:
     done, much = done_words(entry)
     what = f"{done[0].upper()}{done[1:]}" + (f": {much}" if much else "")
-    return AnnotationFacts(entry.at, what, user_words(entry.facts, partial(_user, texts=texts)))
+    return AnnotationFacts(entry.at, what, user_words(entry.facts, texts.user))
 
 
 def _outcomes(run: ReadRun, texts: Texts) -> tuple[OutcomeFacts, ...]:
@@ -363,11 +361,6 @@ def _parameters(values: Mapping[str, Any], texts: Texts) -> tuple[OptionFacts, .
 def _guards(guards: Guards, texts: Texts) -> tuple[OptionFacts, ...]:
     """The guards that were given."""
     return tuple(OptionFacts(option, ", ".join(map(texts.name, values))) for option, values in guards.options.items())
-
-
-def _user(name: Any, texts: Texts) -> str:
-    """The name of a user or a machine; a question mark where the log has none."""
-    return texts.person(printable(name)) if isinstance(name, str) and name else "?"
 
 
 def _file(texts: Texts, path: Path | str) -> str:

@@ -63,10 +63,9 @@ class Confirmed:
 
     def to_json(self) -> dict[str, Any]:
         """As the log keeps it."""
-        host = {} if self.host is None else {"host": self.host}
-        ahead = {} if self.ahead_s is None else {"ahead_s": self.ahead_s}
-        plan = {} if self.plan is None else {"plan": self.plan.to_log()}
-        return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **host, **ahead, **plan}
+        more = {"host": self.host, "ahead_s": self.ahead_s, "plan": self.plan and self.plan.to_log()}
+        known = {name: value for name, value in more.items() if value is not None}
+        return {"ids": self.ids, "pool": self.pool, "how": self.how.value, **known}
 
 
 CONFIRMED_BY = {"--confirm": "number", "--pool": "pool", "--confirm-host": "host"}

@@ -261,7 +261,7 @@ class ExportReading:
             )
         except ExportRefused as error:
             raise with_advice(self.arguments, opened.original, self.options, error, self.reading)[0] from error
-        if opened.has_changed:
+        if opened.original.state[2:4] != opened.state[2:4]:  # size and time
             raise NotAcceptable(f"{opened.file.path}: was changed while it was read. Nothing was sent. Start again.")
         if new is not None:
             new.finish()
@@ -346,11 +346,6 @@ class _Opened:
     state: tuple[int, ...]
     table: TableRows | None = None
     fingerprint: Fingerprint | None = None
-
-    @property
-    def has_changed(self) -> bool:
-        """Whether the original was written to since it was opened."""
-        return self.original.state[2:4] != self.state[2:4]  # size and time
 
 
 def excluding(
