@@ -13,7 +13,9 @@ import zstandard
 
 from bulkdel.core.bad_rows import BadRow, MaxInvalid
 from bulkdel.core.id_type import IdType
-from bulkdel.export import BLOCK, Parsed, Preflight, ReadOptions, open_export, preflight
+from bulkdel.export.file import BLOCK, open_export
+from bulkdel.export.preflight import Preflight, preflight
+from bulkdel.export.rows import Parsed, ReadOptions
 
 TYPES = {
     each.name: each

@@ -25,7 +25,9 @@ from bulkdel.core.log_entries import Header, Intent, Outcome, stamp
 from bulkdel.core.record import Chunk, Records
 from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.run_state import RunState
-from bulkdel.export import Export, ReadOptions, open_export, preflight
+from bulkdel.export.file import Export, open_export
+from bulkdel.export.preflight import preflight
+from bulkdel.export.rows import ReadOptions
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.connecting import connect
 from bulkdel.input.run_input import NewInput

@@ -21,7 +21,9 @@ from pathlib import Path
 import orjson
 
 from bulkdel.cli.main import GARBAGE_MIN
-from bulkdel.export import Parsed, ReadOptions, open_export, preflight
+from bulkdel.export.file import open_export
+from bulkdel.export.preflight import preflight
+from bulkdel.export.rows import Parsed, ReadOptions
 from bulkdel.input.run_input import NewInput
 from bulkdel.job import load_job
 from bulkdel.place.spool import Spool

@@ -20,8 +20,9 @@ from bulkdel.engine.backup import Backup, copies_in, line_of
 from bulkdel.engine.derived_export import Derived, backups_of, copies_of, write_derived
 from bulkdel.engine.derived_memberships import write_map
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.export import Dialect, fingerprint, open_export
+from bulkdel.export.file import fingerprint, open_export
 from bulkdel.export.reopen import Reopened
+from bulkdel.export.rows import Dialect
 from bulkdel_jobs.genauth.endpoints import UserLookUps
 from tests.harness import names_in, user_ids, write_objects
 from tests.inputs import input_file, rows_of, write_input

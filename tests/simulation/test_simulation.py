@@ -243,7 +243,7 @@ def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(tmp_path: Pa
 TRACE = """
 import sys
 from pathlib import Path
-from bulkdel.export import Export
+from bulkdel.export.file import Export
 from tests.simulation.worlds import WORLDS
 Export.state = (0, 0, 0, 0, 0)  # the export is another file each time
 for seed in range(int(sys.argv[2])):

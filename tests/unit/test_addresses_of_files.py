@@ -9,7 +9,7 @@ import pytest
 
 from bulkdel.command_line import CommandLine
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export import open_export
+from bulkdel.export.file import open_export
 from bulkdel.safety.argument_checks import check_exclude_address, check_export_address
 
 

@@ -11,8 +11,8 @@ import pytest
 from bulkdel.core.bad_rows import BadRow, MaxInvalid
 from bulkdel.core.id_type import IdSet
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export import ReadOptions
 from bulkdel.export.lines import LINE_MAX
+from bulkdel.export.rows import ReadOptions
 from tests.sourcefiles import SKIP, TYPES, UID, ids, look, options, read, uid, write
 
 JSONL = "export.jsonl"

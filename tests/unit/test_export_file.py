@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export import Fingerprint, fingerprint, open_export, preflight, recognise
+from bulkdel.export.file import Fingerprint, fingerprint, open_export
+from bulkdel.export.preflight import preflight
+from bulkdel.export.sniff import recognise
 from tests.harness import descriptors_of
 from tests.sourcefiles import look, options, write
 
@@ -147,7 +149,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path[:0] = sys.argv[2:]
 from bulkdel.errors import BulkdelError
-from bulkdel.export import open_export
+from bulkdel.export.file import open_export
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bulkdel.core.bad_rows import BadRow
 from bulkdel.errors import NotAcceptable
-from bulkdel.export import Parsed, ReadOptions
 from bulkdel.export.lines import BLOCK, Lines, whole_lines, without_blank_end
+from bulkdel.export.rows import Parsed, ReadOptions
 from tests.sourcefiles import SKIP, look, options, write
 
 

@@ -19,7 +19,9 @@ from bulkdel.core.halt_limits import SAMPLE_SIZE
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.record import Record
 from bulkdel.errors import FileFailed, NotAcceptable
-from bulkdel.export import InvalidRows, Preflight, open_export, preflight
+from bulkdel.export.file import open_export
+from bulkdel.export.invalid_file import InvalidRows
+from bulkdel.export.preflight import Preflight, preflight
 from bulkdel.export.sniff import header_of
 from tests.launching import launched
 from tests.sourcefiles import SKIP, ids, look, options, write
@@ -149,7 +151,8 @@ PEAK = """
 import random, resource, sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from bulkdel.export import open_export, preflight
+from bulkdel.export.file import open_export
+from bulkdel.export.preflight import preflight
 from bulkdel.input.run_input import NewInput
 from bulkdel.place.spool import Spool
 from tests.sourcefiles import options

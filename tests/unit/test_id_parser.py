@@ -25,7 +25,7 @@ from bulkdel.core.id_parser import (
 from bulkdel.core.id_type import IdType
 from bulkdel.core.nesting import RECORD_DEPTH_MAX
 from bulkdel.errors import UsageError
-from bulkdel.export import ReadOptions
+from bulkdel.export.rows import ReadOptions
 from bulkdel_jobs.genauth.id_types import ID_TYPES
 from tests.examples import examples
 from tests.mutants import mutant

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bulkdel.core.plan_file import APART, differences
-from bulkdel.export import Dialect
+from bulkdel.export.rows import Dialect
 from bulkdel.safety.plan_facts import FACTS, In, PlanFact
 from tests.mutants import mutant
 from tests.syntax import swap

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bulkdel.export import fingerprint, open_export, recognise
-from bulkdel.export.file import Hashing
+from bulkdel.export.file import Hashing, fingerprint, open_export
 from bulkdel.export.rows import ReadOptions
+from bulkdel.export.sniff import recognise
 from bulkdel.job import load_job
 from bulkdel.report.export_values import cells_of
 from bulkdel.report.texts import TextCheck

@@ -34,7 +34,9 @@ from bulkdel.core.record import Record
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import cuts_of, names_engine, shard_header, shards_of, spans_of, without_engine
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
-from bulkdel.export import ReadOptions, open_export, preflight
+from bulkdel.export.file import open_export
+from bulkdel.export.preflight import preflight
+from bulkdel.export.rows import ReadOptions
 from bulkdel.input.frames import Input
 from bulkdel.input.run_input import NewInput
 from bulkdel.place.spool import Spool

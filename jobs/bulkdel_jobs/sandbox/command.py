@@ -21,7 +21,9 @@ import orjson
 from bulkdel.durable import atomic_file
 from bulkdel.engine.signals import Interrupted, Signals
 from bulkdel.errors import FileFailed, UsageError
-from bulkdel.export import Parsed, ReadOptions, open_export, preflight
+from bulkdel.export.file import open_export
+from bulkdel.export.preflight import preflight
+from bulkdel.export.rows import Parsed, ReadOptions
 from bulkdel.format import counted, to_install
 from bulkdel.output import result, say
 from bulkdel_jobs.commands import SandboxOptions

@@ -28,8 +28,8 @@ from bulkdel.engine.backup import copies_in, is_backup
 from bulkdel.engine.derived_export import Derived, backups_of, coming_back, copies_of, stored, write_derived
 from bulkdel.engine.signals import Signals
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
-from bulkdel.export import ReadOptions
 from bulkdel.export.reopen import Reopened
+from bulkdel.export.rows import ReadOptions
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import counted, shown
 from bulkdel.job import Job, Target, TargetOptions

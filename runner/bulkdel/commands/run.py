@@ -27,7 +27,7 @@ from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
-from bulkdel.export import REASONS
+from bulkdel.export.invalid_file import REASONS
 from bulkdel.fleet.find_engine import engine_of_run
 from bulkdel.fleet.placing import SHARD, Engine
 from bulkdel.fleet.shard import shard_file, work

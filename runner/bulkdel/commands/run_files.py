@@ -27,7 +27,7 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
 from bulkdel.engine.backup import holds_more, is_of_records
 from bulkdel.errors import NotAcceptable
-from bulkdel.export import REASONS
+from bulkdel.export.invalid_file import REASONS
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import printable
 from bulkdel.input.run_input import why_unsound

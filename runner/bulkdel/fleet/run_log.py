@@ -11,7 +11,7 @@ from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.takeover import holder
 from bulkdel.core.summary import state_of, summary_of
 from bulkdel.errors import BulkdelError
-from bulkdel.export import fingerprint, open_export
+from bulkdel.export.file import fingerprint, open_export
 from bulkdel.format import printable
 from bulkdel.place.opening import log_place
 

@@ -29,7 +29,7 @@ from bulkdel.engine.snapshot import Event
 from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.tasks import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
-from bulkdel.export import Fingerprint
+from bulkdel.export.file import Fingerprint
 from bulkdel.export.rows import dialect_of
 from bulkdel.fleet.channel import (
     Alive,

@@ -17,12 +17,12 @@ import orjson
 
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import BulkdelError
-from bulkdel.export import Dialect, Fingerprint, ReadOptions, fingerprint, open_export
 from bulkdel.export.converting import as_csv, as_text
 from bulkdel.export.encoding import utf8_blocks
-from bulkdel.export.file import Hashing
+from bulkdel.export.file import Fingerprint, Hashing, fingerprint, open_export
 from bulkdel.export.lines import whole_lines
 from bulkdel.export.reopen import read_anew, way_of_reading
+from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.input.frames import Input
 from bulkdel.input.run_input import open_input
 from bulkdel.job import load_job

@@ -18,7 +18,7 @@ from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.option import option_of
 from bulkdel.core.plan_file import age_fault, differences, is_same_user, over_fault, sample_difference
 from bulkdel.errors import NotAcceptable, NotConfirmed, UsageError
-from bulkdel.export import Fingerprint
+from bulkdel.export.file import Fingerprint
 from bulkdel.format import printable, shown
 from bulkdel.http.shared_rate import ADDRESS
 from bulkdel.job import Target, TargetOptions

@@ -17,11 +17,13 @@ from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName, is_unusual, names_in
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.export import Export, Parsed, Preflight, ReadOptions, fingerprint, open_export, preflight
 from bulkdel.export.advice import Words, advise
 from bulkdel.export.converting import as_text
 from bulkdel.export.download import Fetching, fetch
+from bulkdel.export.file import Export, fingerprint, open_export
+from bulkdel.export.preflight import Preflight, preflight
 from bulkdel.export.refusal import ExportRefused
+from bulkdel.export.rows import Parsed, ReadOptions
 from bulkdel.export.sniff import is_bare_list
 from bulkdel.format import did_you_mean, shown
 from bulkdel.run_place import is_kept_by_restore

@@ -21,26 +21,16 @@ from bulkdel.core.input_rows import Rows
 from bulkdel.core.run_state import RunState
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.errors import Drained, NotAcceptable, UsageError
-from bulkdel.export import (
-    REASONS,
-    Export,
-    Fingerprint,
-    InvalidRows,
-    Parsed,
-    ReadOptions,
-    fingerprint,
-    open_export,
-    preflight,
-    recognise,
-)
 from bulkdel.export.advice import Way, Words, advise, left_words
 from bulkdel.export.converting import WORKBOOK, TableRows, as_text, rows_of, table_of
 from bulkdel.export.download import Fetching, Source, fetch
 from bulkdel.export.encoding import encoding_named
-from bulkdel.export.preflight import preflight_of_input
+from bulkdel.export.file import Export, Fingerprint, fingerprint, open_export
+from bulkdel.export.invalid_file import REASONS, InvalidRows
+from bulkdel.export.preflight import preflight, preflight_of_input
 from bulkdel.export.refusal import ExportRefused, without_a_way
-from bulkdel.export.rows import dialect_of
-from bulkdel.export.sniff import header_of
+from bulkdel.export.rows import Parsed, ReadOptions, dialect_of
+from bulkdel.export.sniff import header_of, recognise
 from bulkdel.format import shown
 from bulkdel.input.frames import Input
 from bulkdel.input.run_input import NewInput, is_forgotten, open_input

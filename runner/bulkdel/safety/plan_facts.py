@@ -17,7 +17,7 @@ from bulkdel.core.address import shown_address
 from bulkdel.core.guards import Guards
 from bulkdel.core.option import field_of
 from bulkdel.core.plan_digest import digest_of
-from bulkdel.export import Dialect
+from bulkdel.export.rows import Dialect
 from bulkdel.format import printable, shown
 from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.safety import plan_words as words

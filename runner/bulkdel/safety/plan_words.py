@@ -20,9 +20,10 @@ from bulkdel.core.guards import ACTIVE_SINCE, CREATED_AFTER, ONLY_STATUS, Guard
 from bulkdel.core.log_entries import MembershipsSaved
 from bulkdel.core.shards import LOCAL
 from bulkdel.core.sign_ins import sign_in_words
-from bulkdel.export import REASONS, Preflight
 from bulkdel.export.converting import PARQUET_FORMAT, WORKBOOK
 from bulkdel.export.encoding import UTF_8
+from bulkdel.export.invalid_file import REASONS
+from bulkdel.export.preflight import Preflight
 from bulkdel.format import counted, first_of, printable, shown, span, until_words
 from bulkdel.job import NEVER
 from bulkdel.log_words import bad_row_words

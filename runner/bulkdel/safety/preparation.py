@@ -21,8 +21,8 @@ from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import Halted
-from bulkdel.export import ReadOptions
 from bulkdel.export.refusal import ExportRefused
+from bulkdel.export.rows import ReadOptions
 from bulkdel.format import located
 from bulkdel.http.client import Client, WorkerStatus
 from bulkdel.http.connecting import Connect, connect

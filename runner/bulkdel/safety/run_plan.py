@@ -30,10 +30,11 @@ from bulkdel.core.sign_ins import sign_ins_by_age
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
 from bulkdel.core.summary import Ending
 from bulkdel.errors import UsageError
-from bulkdel.export import Dialect, Fingerprint, Preflight, ReadOptions
 from bulkdel.export.download import Source
+from bulkdel.export.file import Fingerprint
 from bulkdel.export.invalid_file import InvalidRows
-from bulkdel.export.preflight import EXAMPLES
+from bulkdel.export.preflight import EXAMPLES, Preflight
+from bulkdel.export.rows import Dialect, ReadOptions
 from bulkdel.format import located
 from bulkdel.http.membership_reader import MembershipCost
 from bulkdel.http.positive_control import NOTHING_SEEN, SeenBefore
