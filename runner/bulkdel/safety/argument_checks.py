@@ -70,10 +70,8 @@ def check_addresses(arguments: RunArguments) -> None:
 
 def check_export_address(export: str, line: CommandLine) -> None:
     """Raise UsageError when `export` is an address that cannot be read. line: printed back, with a pipe before it."""
-    address = address_of(export)
-    if address is None:
+    if (address := _address_in(export)) is None:
         return
-    _check_address(address)
     if HIDDEN in export:
         raise UsageError(f"{address.shown}: a printed command hides what may be a secret. Type the whole address")
     if address.scheme not in SCHEMES:
@@ -90,20 +88,20 @@ def check_exclude_address(name: str | Path) -> None:
     """Raise UsageError when an exclude file is an address that cannot be read."""
     if isinstance(name, Path) and (found := _COLLAPSED.fullmatch(str(name))) and found[1].lower() in SCHEMES:
         raise UsageError(f"--exclude {name}: give an address as a text, because a Path has changed it")
-    address = address_of(str(name))
-    if address is None:
-        return
-    _check_address(address)
-    if address.scheme not in SCHEMES:
+    address = _address_in(str(name))
+    if address is not None and address.scheme not in SCHEMES:
         raise UsageError(
             f"--exclude {address.shown}: bulkdel reads {_schemes()} and files. Nothing was read. Copy it first:\n"
             f"  curl -fsSL {shlex.quote(address.shown)} > {shlex.quote(address.name)}"
         )
 
 
-def _check_address(address: Address) -> None:
-    if (fault := address.fault) is not None:
-        raise UsageError(f"{address.shown}: {fault}")
+def _address_in(name: str) -> Address | None:
+    """The address that a name is; None for the name of a file. Raises UsageError for one that cannot be read."""
+    address = address_of(name)
+    if address is not None and address.fault is not None:
+        raise UsageError(f"{address.shown}: {address.fault}")
+    return address
 
 
 def _schemes() -> str:

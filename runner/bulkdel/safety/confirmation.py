@@ -188,6 +188,7 @@ def confirmation_due(plan: RunPlan, now: float) -> str | None:
         return _why_at_all(plan.arguments.job)
     verdicts, now_verdicts = log.start.facts.get("verdicts", {}), plan.arguments.job.verdicts
     other = [name for name in {**verdicts, **now_verdicts} if verdicts.get(name) != now_verdicts.get(name)]
+    lifted = _limit_lifted(log.start.facts.get("limit"), plan.arguments.settings.limit, log.remaining)
     due = None
     if plan.by_another is not None:
         due = f"the last session {plan.by_another}, and you are {plan.person}"
@@ -203,9 +204,7 @@ def confirmation_due(plan: RunPlan, now: float) -> str | None:
         due = f"the config says something else of the responses than in the last session: {', '.join(other)}"
     elif log.stop is not None and (until := log.stop.facts.get("not_after")):
         due = f"the run was stopped by its --not-after, {until_words(datetime.fromisoformat(until))}"
-    elif (
-        lifted := _limit_lifted(log.start.facts.get("limit"), plan.arguments.settings.limit, log.remaining)
-    ) is not None:
+    elif lifted is not None:
         due = lifted
     elif plan.id_type.reusable:
         due = _confirmed_long_ago(plan, log, now)

@@ -19,7 +19,7 @@ from bulkdel.core.excluded_rows import excluded_in
 from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.run_state import RunState
-from bulkdel.core.skipped_rows import PositionSet, SkippedRows
+from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.errors import Drained, NotAcceptable, UsageError
 from bulkdel.export.advice import Way, Words, advise, left_words
 from bulkdel.export.converting import WORKBOOK, TableRows, as_text, rows_of, table_of
@@ -145,8 +145,7 @@ class ExportReading:
             return self._read_once_more(known) if known.gone else self._compared(known, log)
         if not known.gone:
             known = self._as_named(known, log)
-        duplicates = log.skipped.by_reason["duplicate"]
-        return known if how is Reading.LOGGED else excluding(known, self.excluded.ids, duplicates, self.reading)
+        return known if how is Reading.LOGGED else excluding(known, self.excluded.ids, self.reading)
 
     def _rows_of(self, log: RunState, how: Reading) -> Input | None:
         """The rows of the run, as far as they are read; None where none is. Raises NotAcceptable."""
@@ -338,12 +337,11 @@ class _Opened:
     fingerprint: Fingerprint | None = None
 
 
-def excluding(
-    export: CheckedExport, protected: IdSet, duplicates: PositionSet, reading: ReadingProgress
-) -> CheckedExport:
-    """The export without the rows of these ids. The rows are found in its input."""
+def excluding(export: CheckedExport, protected: IdSet, reading: ReadingProgress) -> CheckedExport:
+    """The export without the rows of these ids. The rows are found in its input; the duplicates stay."""
     assert export.rows is not None, "there is an input, because the rows may be wanted"
-    found, invalid = excluded_in(reading.over(export.rows), protected, duplicates), export.skipped.by_reason["invalid"]
+    duplicates, invalid = (export.skipped.by_reason[reason] for reason in ("duplicate", "invalid"))
+    found = excluded_in(reading.over(export.rows), protected, duplicates)
     skipped = SkippedRows.of(excluded=found.positions, duplicate=duplicates, invalid=invalid)
     return replace(export, **_counted(export.counts, skipped), met=found.kept(), perhaps=found.perhaps)
 

@@ -282,11 +282,6 @@ def _of_dialect(name: str, where: In) -> PlanFact:
     return PlanFact(name, where, lambda plan: getattr(plan.export.dialect, name), group="export")
 
 
-def _of_options(name: str) -> PlanFact:
-    """What is taken from a row."""
-    return PlanFact(name, READ | In.JSON, lambda plan: getattr(plan.export.options, name), group="export")
-
-
 def _count(
     name: str, more: In = ONLY_LINES, lines: Callable[[RunPlan], words.Lines] | None = None, *, last: bool = False
 ) -> PlanFact:
@@ -324,9 +319,9 @@ FACTS = (
     PlanFact("bytes", PINNED | In.JSON, lambda plan: plan.export.fingerprint.size, group="export"),
     *(_of_dialect(one.name, READ | In.JSON) for one in fields(Dialect) if one.name != "guessed"),
     _of_dialect("guessed", In.JSON),  # the same field given by --id-field reads the same rows
-    _of_options("trim"),
+    PlanFact("trim", READ | In.JSON, lambda plan: plan.export.options.trim, group="export"),
     PlanFact("skip_invalid", READ | In.JSON, lambda plan: plan.export.options.skip_invalid is not None, group="export"),
-    _of_options("id_pattern"),
+    PlanFact("id_pattern", READ | In.JSON, lambda plan: plan.export.options.id_pattern, group="export"),
     PlanFact(
         "id_type",
         PINNED | SHOWN,

@@ -299,8 +299,7 @@ def sample(plan: RunPlan) -> Lines:
         there = "are there under their old id" if plan.arguments.job.target_state.created else "exist"
         text = f"{len(server.found)} of {server.asked} looked up {there}"
         if server.unproven:
-            mark = plan.target.look_ups(plan.id_type).misread.mark
-            text += f", {server.unproven} with {mark} are not proven absent"
+            text += f", {server.unproven} with {plan.look_ups.misread.mark} are not proven absent"
         if server.statuses:
             text += f" ({_status_counts(server.statuses)})"
         latest = latest_sign_in(server)
@@ -444,8 +443,8 @@ def _look_up_notes(plan: RunPlan) -> Iterator[Note]:
             "nothing: may the key read them, and is it the right id type?"
         )
         yield Note("look_ups_find_none", text, {"listed": blind})
-    look_ups, records = plan.target.look_ups(plan.id_type), _records(plan)
-    if records and all(map(look_ups.lacks_state, records)):
+    records = _records(plan)
+    if records and all(map(plan.look_ups.lacks_state, records)):
         text = "no sampled record has a state where the job reads it, so no account would ever be"
         yield Note("no_state", f"{text} {plan.arguments.job.target_state.reached}: is its path right?")
     if plan.server.asked and not plan.server.seen.may_list:
@@ -468,13 +467,12 @@ def _owner_notes(plan: RunPlan) -> Iterator[Note]:
 
 def _guard_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield why the guards may not be what was meant."""
-    look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
     for guard, count in spared(plan).items():
-        if found and count == len(found):
+        if plan.server.found and count == len(plan.server.found):
             text = f"{guard.option} spares every account of the sample, so this run may send no id. Check its value"
             text += "; statuses are compared letter by letter" if guard == ONLY_STATUS else ""
             yield Note("guard_spares_all", text, {"guard": guard.option})
-    lists = look_ups.administrators() is not None
+    lists = plan.look_ups.administrators() is not None
     if lists and plan.pool is not None and not plan.server.administrator:
         yield Note("no_administrator", "the API lists no administrator, so none is kept")
 
@@ -486,10 +484,9 @@ def _records(plan: RunPlan) -> list[Mapping[str, Any]]:
 
 def _backup_notes(plan: RunPlan) -> Iterator[Note]:
     """Yield what the copies of the backup will lack."""
-    look_ups, found = plan.target.look_ups(plan.id_type), plan.server.found
-    if not plan.arguments.settings.keeps_backup or not found:
+    if not plan.arguments.settings.keeps_backup or not plan.server.found:
         return
-    for part in look_ups.parts:
+    for part in plan.look_ups.parts:
         if not any(part in record for record in _records(plan)):
             text = f"no sampled record has {part}, although it was asked for: no copy will have it, and no restore"
             yield Note("part_missing", text, {"part": part})

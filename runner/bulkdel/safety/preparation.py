@@ -338,9 +338,7 @@ def exclude_looked_up(plan: RunPlan, reading: ReadingProgress) -> RunPlan:
 
     So the number to confirm is exact. The sample stays, and so do the duplicates. Raises NotAcceptable.
     """
-    looked_up, duplicates = plan.looked_up, plan.export.skipped.by_reason["duplicate"]
-    assert looked_up is not None, "accounts were looked up"
-    export = excluding(plan.export, looked_up.protected, duplicates, reading)
-    plan = replace(plan, export=export, rows_known=True)
+    assert plan.looked_up is not None, "accounts were looked up"
+    plan = replace(plan, export=excluding(plan.export, plan.looked_up.protected, reading), rows_known=True)
     check_as_planned(plan)
     return plan

@@ -40,7 +40,7 @@ from bulkdel.http.membership_reader import MembershipCost
 from bulkdel.http.positive_control import NOTHING_SEEN, SeenBefore
 from bulkdel.input.frames import Input
 from bulkdel.input.run_input import NewInput
-from bulkdel.job import Account, Job, Target
+from bulkdel.job import Account, Job, LookUps, Target
 from bulkdel.options import CONFIRMING
 from bulkdel.person import Person, this_person
 from bulkdel.run_place import home_of, logged_name
@@ -456,9 +456,14 @@ class RunPlan:
         return self.memberships is not None and known == logged_name(self.memberships, self.run)
 
     @property
+    def look_ups(self) -> LookUps:
+        """The look-ups of ids of its type."""
+        return self.target.look_ups(self.id_type)
+
+    @property
     def has_look_ups(self) -> bool:
         """Whether the API can be asked which ids exist."""
-        return self.target.look_ups(self.id_type).possible
+        return self.look_ups.possible
 
     @property
     def sample(self) -> list[str]:

@@ -199,7 +199,7 @@ def sample_trouble(plan: RunPlan) -> str | None:
     judged = [plan.guards.judge(account.facts) for account in server.found.values()]
     if missing := [each.missing for each in judged if each.missing is not None]:
         guard = missing[0]
-        field_name = plan.target.look_ups(plan.id_type).fields.get(guard.fact, guard.fact)
+        field_name = plan.look_ups.fields.get(guard.fact, guard.fact)
         return (
             f"{len(missing)} of {counted(len(judged), 'sampled account')} have no {guard.words} that can be read "
             f"({field_name}), and {guard.option} needs it. {plan.words.nothing}. Leave {guard.option} out, or use a "
@@ -209,9 +209,9 @@ def sample_trouble(plan: RunPlan) -> str | None:
     made = plan.arguments.undoes is not None
     if made or plan.arguments.settings.allow_absent or sample_suffices(server.asked, len(server.found)):
         return None
-    look_ups, unproven = plan.target.look_ups(plan.id_type), ""
+    unproven = ""
     if server.unproven:
-        unproven = f"{server.unproven} others are not proven absent. {look_ups.misread.text}. "
+        unproven = f"{server.unproven} others are not proven absent. {plan.look_ups.misread.text}. "
     return (
         f"{len(server.found)} of {server.asked} sampled ids exist as {plan.id_type.name} in pool {server.pool}. "
         f"{unproven}{plan.words.nothing}. Check first: the export, its column (--id-field), the id type (--id-type), "
