@@ -141,7 +141,7 @@ def stricter(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
         mine, theirs = one[name], other[name]
         if name in PROTECTED and isinstance(mine, list):
             both[name] = [*mine, *(each for each in theirs if each not in mine)]
-        elif name in NUMBERS and _is_number(mine):
+        elif name in NUMBERS and type(mine) in {int, float} and math.isfinite(mine):
             both[name] = min(mine, theirs)
         elif name == OTHER_USER and isinstance(mine, bool):
             both[name] = mine or theirs
@@ -160,10 +160,6 @@ def guard_of(key: str, value: Variable) -> Any:
         what = "a number" if key in NUMBERS else "true or false"
         what = "the names with spaces between them" if key in PROTECTED else what
         raise UsageError(f"{value.variable}: write {what}") from None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in {int, float} and math.isfinite(value)
 
 
 def protects_pools(config: Mapping[str, Any]) -> bool:
