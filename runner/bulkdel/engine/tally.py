@@ -96,9 +96,8 @@ class Tally:
     def _count_code(self, part: Settled) -> None:
         """Count refused rows by the code of their refusal: only numbers, because a text may quote an id."""
         values = (part.detail.code, *(value for _, value in part.detail.extra))
-        code = "/".join(str(value) for value in values if isinstance(value, int)) or "no code"
-        known = code in self.refused_codes or len(self.refused_codes) < CODES_MAX
-        self.refused_codes[code if known else "others"] += len(part.records)
+        code, codes = "/".join(str(value) for value in values if isinstance(value, int)) or "no code", self.refused_codes
+        codes[code if code in codes or len(codes) < CODES_MAX else "others"] += len(part.records)
 
 
 def counts_of(settled: Sequence[Settled]) -> dict[str, int]:

@@ -48,15 +48,14 @@ LOOK_S = 0.1
 class Table:
     """A workbook or a Parquet file that is to be read.
 
-    format: `workbook` or `parquet`. sheet_may_lack: whether a workbook without the sheet of --sheet is read as if none
-    was named.
+    format: `workbook` or `parquet`. options: an exclude file need not have the sheet that they name: it may be that of
+    the export.
     """
 
     export: Export
     format: str
     options: ReadOptions
     on_progress: Step
-    sheet_may_lack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +86,11 @@ def as_csv(dialect: Dialect) -> Dialect:
 
 
 def as_text(
-    export: Export,
-    options: ReadOptions,
-    folder: Path,
-    on_progress: Step,
-    stack: ExitStack,
-    *,
-    for_advice: bool = False,
-    sheet_may_lack: bool = False,
+    export: Export, options: ReadOptions, folder: Path, on_progress: Step, stack: ExitStack, *, for_advice: bool = False
 ) -> tuple[Export, ReadOptions, dict[str, Any]]:
     """The rows of an export as text: the export itself; of a table a copy of every column, which `stack` closes.
 
-    folder: of the copy, which has no name. for_advice: of a Parquet file the first rows suffice. sheet_may_lack: see
-    `Table`.
+    folder: of the copy, which has no name. for_advice: of a Parquet file the first rows suffice.
 
     Returns also how the text is read, and of a table the sheet that was read with the names of the hidden ones
     (`sheet`, `hidden`). Raises NotAcceptable for a file that cannot be read, UsageError without the extra.
@@ -107,7 +98,7 @@ def as_text(
     if (table := table_of(export, options, on_progress)) is None:
         return export, options, {}
     rows_max = PARQUET_ADVICE_ROWS if for_advice and table.format == PARQUET_FORMAT else None
-    copy, found = _copy(replace(table, sheet_may_lack=sheet_may_lack), folder, rows_max)
+    copy, found = _copy(table, folder, rows_max)
     return stack.enter_context(copy), _csv_options(options), found
 
 
@@ -159,8 +150,8 @@ def _convert(table: Table, out: int, *, columns: Sequence[int] | None, rows_max:
 
     Where the process could not write, it returns only why (`failed`).
     """
-    export, sheet = table.export, table.options.sheet
-    task = Task(table.format, export.descriptor, out, sheet, columns, rows_max, table.sheet_may_lack)
+    export, options = table.export, table.options
+    task = Task(table.format, export.descriptor, out, options.sheet, columns, rows_max, sheet_may_lack=options.protects)
     child = subprocess.Popen(  # noqa: S603 - this program itself
         [sys.executable, "-P", "-m", "bulkdel.export.tables", orjson.dumps(task).decode()],
         stdin=subprocess.DEVNULL,

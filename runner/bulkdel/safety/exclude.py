@@ -111,8 +111,7 @@ def read_excluded(
             own = own if found_name.column is None else replace(own, id_field=found_name.column)
             if is_kept_by_restore(Path(found_name.path)):  # it is read so, whatever the export is like
                 own = replace(own, format="jsonl", id_field="id", encoding=None, id_pattern=None)
-            # --sheet may be that of the export, so a workbook need not have it.
-            rows, own, sheets = as_text(export, own, folder, fetching.on_progress, stack, sheet_may_lack=True)
+            rows, own, sheets = as_text(export, own, folder, fetching.on_progress, stack)
             try:
                 found, good = _preflight(rows, own, column=found_name.column)
             except ExportRefused as error:
