@@ -60,11 +60,10 @@ class Tally:
 
     def add(self, settled: Sequence[Settled]) -> None:
         """Count outcomes."""
-        counts = counts_of(settled)
-        self.settled += sum(counts.values())
-        self.refused += counts.get("refused", 0)
         for part in settled:
+            self.settled += len(part.records)
             if part.kind == "refused":
+                self.refused += len(part.records)
                 self._count_code(part)
 
     def exclude(self, *, spared: int = 0, kept: int = 0) -> None:
@@ -96,7 +95,8 @@ class Tally:
     def _count_code(self, part: Settled) -> None:
         """Count refused rows by the code of their refusal: only numbers, because a text may quote an id."""
         values = (part.detail.code, *(value for _, value in part.detail.extra))
-        code, codes = "/".join(str(value) for value in values if isinstance(value, int)) or "no code", self.refused_codes
+        numbers, codes = [str(value) for value in values if isinstance(value, int)], self.refused_codes
+        code = "/".join(numbers) or "no code"
         codes[code if code in codes or len(codes) < CODES_MAX else "others"] += len(part.records)
 
 
