@@ -193,6 +193,20 @@ def test_two_names_that_a_loose_server_takes_for_one_are_kept_and_never_share_a_
 
 
 @mutant(
+    "a sample asks for two spellings of one name in one look-up",
+    "_sampled",
+    swap("cut_apart(sample, IDS_AT_ONCE, plan.id_type, str)", "[sample]"),
+)
+def test_a_small_export_with_two_spellings_of_one_name_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up of both would return one account: fewer than it asks for, and a second one would find that again."""
+    monkeypatch.setitem(FOLDS, "username", str.casefold)
+    names, options = ["n0", "n1", "n2", "N1", "n5"], ("--rate", 0, "--id-type", "username")
+    with case(tmp_path, names, users=["n0", "n1", "n2", "n5"], id_type="username", options=options) as it:
+        done = run(it, len(names))
+        assert (done.code, it.effects(names, "username")) == (0, [1] * len(names)), done
+
+
+@mutant(
     "minus zero is another name than zero",
     "folded",
     swap("str(int(number[1]))", "number[1]"),

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.core.account_match import REUSE_AFTER_S, SKEW_S, Instant, Sampled
-from bulkdel.core.id_type import PLAIN, IdType
 from bulkdel.core.log_entries import (
     Entry,
     Found,
@@ -30,7 +29,7 @@ from bulkdel.core.log_entries import (
 from bulkdel.core.mac import found_with_mac
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending, exit_code, status_of
-from bulkdel.core.verification import Counts, Findings, GoneRow, chunks_apart, judged, picks
+from bulkdel.core.verification import Counts, Findings, GoneRow, judged, picks
 from bulkdel.verify.session import gone_rows
 from tests import recorded
 from tests.inputs import rows_of
@@ -91,16 +90,6 @@ def test_the_gone_rows_are_those_with_an_outcome_that_says_so_and_without_a_find
     assert [row.position for row in gone_rows(rows, known, iter([0, 2, 5]))] == [0, 6]
     assert [row.position for row in gone_rows(rows, RowSet(), iter([1, 2, 3]))] == [2, 3, 4]
     assert list(gone_rows(rows, RowSet(), iter(()))) == []
-
-
-def test_no_two_ids_that_may_be_the_same_are_in_one_chunk() -> None:
-    rows = [GoneRow(i, id_, Instant(AT), recreated=False) for i, id_ in enumerate(["a", "b", "A", "c", "d", "e", "e"])]
-    chunks = [[row.id for row in chunk] for chunk in chunks_apart(rows, 3, IdType("email", key=str.lower))]
-    assert chunks == [["a", "b"], ["A", "c", "d"], ["e"], ["e"]]
-    rows = [GoneRow(i, id_, Instant(AT), recreated=False) for i, id_ in enumerate(["12", "2", "32", "1"])]
-    number = IdType("number", forms=lambda id_: (id_, id_[1:]))
-    assert [len(chunk) for chunk in chunks_apart(rows, 9, number)] == [1, 1, 2]
-    assert list(chunks_apart([], 3, PLAIN)) == []
 
 
 # ── what an answer means ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from bulkdel.core.account_match import Instant, Presence, Sampled, presence
-from bulkdel.core.id_type import IdSet, IdType
 from bulkdel.core.log_entries import FINDINGS, Entry, Finding, Found, Session, Unreadable, VerifyHeader
 from bulkdel.core.mac import found_mac_holds, found_with_mac
 from bulkdel.core.ranges import size_of
@@ -40,20 +39,6 @@ def picks(total: int, count: int, chance: Callable[[], float]) -> Iterator[int]:
     for part in range(count):
         low, high = part * total // count, (part + 1) * total // count
         yield low + int(chance() * (high - low))
-
-
-def chunks_apart(rows: Iterable[GoneRow], size: int, id_type: IdType) -> Iterator[tuple[GoneRow, ...]]:
-    """Cut into chunks of at most `size`. Two ids that may be the same account are never in one chunk."""
-    chunk: list[GoneRow] = []
-    met = IdSet(id_type)
-    for row in rows:
-        if len(chunk) == size or met.meets(row.id):
-            yield tuple(chunk)
-            chunk, met = [], IdSet(id_type)
-        chunk.append(row)
-        met.update([row.id])
-    if chunk:
-        yield tuple(chunk)
 
 
 def judged(

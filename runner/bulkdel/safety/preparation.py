@@ -16,6 +16,7 @@ from functools import partial
 
 from bulkdel.conditions import has_age
 from bulkdel.core.account_match import Instant, Sampled
+from bulkdel.core.apart import cut_apart
 from bulkdel.core.guards import NO_GUARDS
 from bulkdel.core.id_type import IdSet
 from bulkdel.core.log_entries import stamp
@@ -269,8 +270,7 @@ async def with_sample_check(
 async def _sampled(plan: RunPlan, lookup: AccountLookup, sample: Sequence[str]) -> tuple[dict[str, Account], int]:
     """Look the sample up: its accounts by id, and how many ids nothing can be proven of. Raises Halted."""
     found, unproven, host = dict[str, Account](), 0, plan.target.pinned_host
-    for start in range(0, len(sample), IDS_AT_ONCE):
-        some = sample[start : start + IDS_AT_ONCE]
+    for some in cut_apart(sample, IDS_AT_ONCE, plan.id_type, str):
         looked = await lookup.find(some, WorkerStatus())
         if looked is None:
             raise Halted(

@@ -25,13 +25,14 @@ from bulkdel.checkpoint.reader import is_fresh
 from bulkdel.checkpoint.writer import PLAIN, HowWritten, LogWriter
 from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
+from bulkdel.core.apart import cut_apart
 from bulkdel.core.input_rows import Rows
 from bulkdel.core.log_entries import FINDINGS, MADE, Finding, Found, VerifyHeader, stamp
 from bulkdel.core.outcome import RE_CREATED
 from bulkdel.core.ranges import ranges_of
 from bulkdel.core.skipped_rows import PositionSet, RowSet
 from bulkdel.core.summary import Ending
-from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, chunks_apart, judged, picks
+from bulkdel.core.verification import CLAIMED, Counts, Findings, GoneRow, judged, picks
 from bulkdel.engine.drain import Stop
 from bulkdel.engine.logged_session import LoggedSession
 from bulkdel.engine.session_entries import ending_of, process_facts
@@ -271,7 +272,8 @@ class VerifySession(LoggedSession[Findings]):
             drawn = picks(sum(progress.counts[kind] for kind in CLAIMED), sample, chance)
         known = RowSet(ranges=self._log.progress.known.ranges)  # a copy: it grows meanwhile
         rows = gone_rows(self._reopened.rows(), known, drawn)
-        return chunks_apart(rows, IDS_AT_ONCE - 1, self._reopened.id_type)  # and a control in the same request
+        at_once = IDS_AT_ONCE - 1  # and a control in the same request
+        return cut_apart(rows, at_once, self._reopened.id_type, lambda row: row.id)
 
     async def _alone(self, live: _Live, step: Callable[[_Live, WorkerStatus], Awaitable[None]]) -> None:
         """Let one worker do one step while the others wait. After the drain has begun, nothing is done."""
