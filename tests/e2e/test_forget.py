@@ -395,6 +395,21 @@ def test_a_run_under_way_and_a_verification_are_not_disturbed(tmp_path: Path) ->
         assert bulkdel(*verify, "--export", it.export).found() == (len(IDS), 0, 0)
 
 
+@mutant(
+    "a run whose rows were removed says how to read them",
+    "_next_steps",
+    swap("not is_forgotten(log_place(plan.run), ended.progress)", "True"),
+)
+def test_the_commands_that_a_complete_run_prints_read_nothing_that_was_removed(tmp_path: Path) -> None:
+    with case(tmp_path, IDS, options=("--rate", 0, "--backup")) as it:
+        assert it.run().code == 0
+        assert forget(it.log, "--confirm", 2).code == 0
+        again = bulkdel("run", "delete-users", it.export, "--host", it.served.url, "--backup")
+        assert again.code == 0, again
+        assert [line.split()[1] for line in again.err.splitlines() if line.startswith("  bulkdel ")] == ["report"]
+        assert bulkdel("report", it.log.parent).code == 0
+
+
 def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
     kept = run_of(tmp_path, name="x.restore", piped=PIPED[: -len(BAD)], backup="x.restore.backup.gz")
     before = bytes_in(tmp_path)

@@ -34,6 +34,7 @@ from bulkdel.fleet.shard import shard_file, work
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines
 from bulkdel.http.connecting import connect_in
+from bulkdel.input.run_input import is_forgotten
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
 from bulkdel.live.page.run_on_page import RUN, FollowUp, on_page
@@ -42,6 +43,7 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.output import columns, say, say_values, stderr_log
 from bulkdel.output import summary as say_summary
+from bulkdel.place.opening import log_place
 from bulkdel.safety.as_planned import run_otherwise
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, check_digest, confirmation_due, of_all_ids
 from bulkdel.safety.plan_facts import In, plan_lines, values_in
@@ -299,11 +301,13 @@ def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[FollowUp]:
         return FollowUp(event, text, line.plus_variables(environ).plus_given(given) if asks else line, seen)
 
     complete, of_run = ended.progress.complete, (RUN,)
-    if ended.progress.counts["refused"] or ended.progress.counts["unknown"]:
+    readable = not is_forgotten(log_place(plan.run), ended.progress)
+    if readable and (ended.progress.counts["refused"] or ended.progress.counts["unknown"]):
         which = CommandLine("results", of_run).plus("--only", "refused,unknown")
         yield step("to_see_refused", "Which were refused or are unknown, and why", which)
     if (
-        any(ended.progress.counts[kind] for kind in CLAIMED)
+        readable
+        and any(ended.progress.counts[kind] for kind in CLAIMED)
         and not plan.arguments.settings.sandbox
         and plan.has_look_ups
         and (complete or ended.session.ending.limit_reached)
@@ -315,7 +319,7 @@ def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[FollowUp]:
         yield step("to_report", "To write a report", CommandLine("report", of_run))
     else:
         yield _going_on(plan, ended)
-    if _can_be_restored(plan, ended):
+    if readable and _can_be_restored(plan, ended):
         undo = CommandLine("restore", of_run).plus_given(dict(plan.arguments.job.undo_options(None)))
         found = step("to_restore", _to_restore(plan), undo, asks=True)
         line = found.line

@@ -139,15 +139,15 @@ def exclude_files(plan: RunPlan) -> Lines:
 
 def protected(plan: RunPlan) -> Lines:
     """Yield what is kept, and how many rows are left out for it."""
-    found = plan.export.preflight
-    if plan.excluded and found is not None and found.kept:
+    export = plan.export
+    if plan.excluded and export.met:
         all_ids = f"{plan.excluded[0].ids:,}" if len(plan.excluded) == 1 and not plan.to_look_up else "these"
-        rows, may_be = counted(plan.export.counts["excluded"], "row", "is", "are"), "may be" if found.perhaps else "are"
-        text = f"{found.kept:,} of {all_ids} ids to keep {may_be} in the export, so {rows} left out"
-        if found.perhaps:
-            text += f", {found.perhaps:,} of them only because they may be the same {plan.id_type.name}"
+        rows, may_be = counted(export.counts["excluded"], "row", "is", "are"), "may be" if export.perhaps else "are"
+        text = f"{export.met:,} of {all_ids} ids to keep {may_be} in the export, so {rows} left out"
+        if export.perhaps:
+            text += f", {export.perhaps:,} of them only because they may be the same {plan.id_type.name}"
         yield "protected", text
-    if plan.excluded and not plan.export.counts["excluded"]:
+    if plan.excluded and not export.counts["excluded"]:
         yield "note", "none of the ids to keep is in the export: are they of the same kind, written in the same way?"
     if plan.server.owner:
         yield "protected", "the key's own user, should it be in the export"
