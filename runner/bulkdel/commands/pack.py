@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,14 @@ from bulkdel.checkpoint.takeover import is_locked, locked, writer_words
 from bulkdel.command_line import CommandLine, how_to_go_on_restoring, how_to_take_back, is_of_restore, to_pack
 from bulkdel.commands.pack_contents import Contents, contents_of
 from bulkdel.commands.run_files import RunFiles, files_of
-from bulkdel.commands.steps import showing
+from bulkdel.commands.steps import ByteCount, run_step
 from bulkdel.core.handover import Manifest
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
 from bulkdel.durable import atomic_file, remove_parts, sync
 from bulkdel.engine.session_entries import process_facts
-from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.threads import in_thread
+from bulkdel.engine.signals import Signals
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, printable
 from bulkdel.handover.writing import ENDINGS, measured, write
@@ -77,14 +76,9 @@ def pack(arguments: PackArguments) -> int:
         )
     progress = ReadingProgress()
     with Signals() as signals:
-        made = run_loop(_shown(lambda: _pack(arguments, run, progress), progress), signals, lambda: progress.text)
+        made = run_step(lambda: _pack(arguments, run, progress), progress, CommonSettings(), signals)
     _print_end(out, run, made)
     return 0
-
-
-async def _shown(step: Callable[[], _Made], progress: ReadingProgress) -> _Made:
-    async with showing(lambda: progress.text, CommonSettings()):
-        return await in_thread(step, progress.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +118,10 @@ def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Ma
         for other in _other_logs(runs):
             stack.enter_context(locked(other))
         remove_parts(arguments.out)  # of a process that was killed
-        done = _Counting(progress, "hashing")
+        done = ByteCount(progress, "hashing the files of the run")
         files = tuple(measured(source, done.add) for source in contents.sources)
         manifest = _manifest(runs[0], contents, files)
-        done = _Counting(progress, "packing", manifest.size)
+        done = ByteCount(progress, "packing the files of the run", manifest.size)
         noted = False
         try:
             with atomic_file(arguments.out, lambda _new, _old: False) as file:
@@ -185,20 +179,6 @@ def _manifest(run: RunFiles, contents: Contents, files: Any) -> Manifest:
         files=files,
         going_on=contents.going_on,
     )
-
-
-class _Counting:
-    """Counts bytes, and says so in the current step."""
-
-    def __init__(self, progress: ReadingProgress, verb: str, of: int | None = None) -> None:
-        self._progress = progress
-        self._verb = verb
-        self._of = "" if of is None else f" of {amount(of)}"
-        self._done = 0
-
-    def add(self, size: int) -> None:
-        self._done += size
-        self._progress.fetched(f"{self._verb} the files of the run: {amount(self._done)}{self._of}")
 
 
 def _print_end(out: Path, run: Path, made: _Made) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,12 +19,11 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.steps import showing
+from bulkdel.commands.steps import run_step, showing
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.plan_file import FORMAT, FORMAT_MEMBER, SHA256, sealed, text_of, valid_until
 from bulkdel.durable import atomic_file
 from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.http.connecting import connect_in
@@ -46,7 +44,7 @@ from bulkdel.safety.preparation import (
 from bulkdel.safety.protect import requires_other_user
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.safety.server_checks import sample_trouble
-from bulkdel.settings import PlanSettings, Settings
+from bulkdel.settings import PlanSettings
 
 
 def plan(arguments: RunArguments) -> int:
@@ -63,14 +61,12 @@ def plan(arguments: RunArguments) -> int:
             log = None if is_fresh(log_place(path)) else read_log(log_place(path)).progress
             now = datetime.now(UTC)
             step = partial(prepare, arguments, target, log, stack, reading, now=now, rng=rng)
-            found = run_loop(_shown(step, reading, arguments.settings), signals)
+            found = run_step(step, reading, arguments.settings, signals)
         if found.target.key is not None and found.ids and not found.complete:
             asking = Asking(found)
             found = run_loop(_asked(found, asking, arguments), signals, lambda: asking.text)
             if not found.rows_known:
-                found = run_loop(
-                    _shown(partial(exclude_looked_up, found, reading), reading, arguments.settings), signals
-                )
+                found = run_step(partial(exclude_looked_up, found, reading), reading, arguments.settings, signals)
         values = values_in(found, In.JSON)
         fault = _why_refused(found) if out is None else _why_not_written(found, out)
         written = None if out is None or fault is not None else _write_plan(found, out)
@@ -89,11 +85,6 @@ def plan(arguments: RunArguments) -> int:
 async def _asked(found: RunPlan, asking: Asking, arguments: RunArguments) -> RunPlan:
     async with showing(lambda: asking.text, arguments.settings):
         return await with_sample_check(found, asking, connect=connect_in(arguments.environ))
-
-
-async def _shown(step: Callable[[], RunPlan], reading: ReadingProgress, settings: Settings) -> RunPlan:
-    async with showing(lambda: reading.text, settings):
-        return await in_thread(step, reading.stop)
 
 
 def _show(found: RunPlan) -> None:

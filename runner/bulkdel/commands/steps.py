@@ -7,15 +7,49 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
-from bulkdel.format import shown
+from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.threads import in_thread
+from bulkdel.format import amount, shown
 from bulkdel.output import say, stderr_log
+from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.settings import CommonSettings
+
+T = TypeVar("T")
 
 FRAME_S = 0.5
 """How often the line on a terminal is written anew."""
 
 CLEAR = "\r\x1b[K"
+
+
+def run_step(step: Callable[[], T], progress: ReadingProgress, settings: CommonSettings, signals: Signals) -> T:
+    """Run a blocking step in a thread, and show how far it is. The first signal ends it, and is raised as Interrupted.
+
+    progress: where the step notes how far it is.
+    """
+
+    async def run() -> T:
+        async with showing(lambda: progress.text, settings):
+            return await in_thread(step, progress.stop)
+
+    return run_loop(run(), signals, lambda: progress.text)
+
+
+class ByteCount:
+    """Counts the bytes of a step, and notes in its progress what it does. of: all bytes, where they are known."""
+
+    def __init__(self, progress: ReadingProgress, doing: str, of: int | None = None) -> None:
+        self._progress = progress
+        self._doing = doing
+        self._of = "" if of is None else f" of {amount(of)}"
+        self._done = 0
+
+    def add(self, size: int) -> None:
+        """Count so many more bytes. Raises Drained."""
+        self._done += size
+        self._progress.fetched(f"{self._doing}: {amount(self._done)}{self._of}")
 
 
 @asynccontextmanager

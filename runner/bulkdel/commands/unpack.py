@@ -5,20 +5,20 @@ check the archive → write its files to a new folder → check the log → name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import header_of, read_log
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
-from bulkdel.commands.steps import showing
+from bulkdel.commands.steps import ByteCount, run_step
 from bulkdel.core.handover import OF_A_FILE, PLACE, Manifest
 from bulkdel.core.option import variable_of
-from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.threads import in_thread
+from bulkdel.engine.signals import Signals
 from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.format import amount, counted, shown
 from bulkdel.handover.reading import Unpacked
@@ -42,19 +42,10 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
     if not folder.name:
         raise UsageError(f"{archive}: its name gives no name for the folder. Name one: --to FOLDER")
     progress = ReadingProgress()
-    done = 0
-
-    def count(size: int) -> None:
-        nonlocal done
-        done += size
-        progress.fetched(f"unpacking: {amount(done)}")
-
-    async def shown(step: Callable[[], Unpacked]) -> Unpacked:
-        async with showing(lambda: progress.text, CommonSettings()):
-            return await in_thread(step, progress.stop)
-
+    done = ByteCount(progress, "unpacking")
     with Signals() as signals:
-        found = run_loop(shown(lambda: unpack_archive(archive, folder, check, count)), signals, lambda: progress.text)
+        step = partial(unpack_archive, archive, folder, check, done.add)
+        found = run_step(step, progress, CommonSettings(), signals)
     _print_end(folder, found, environ)
     return 0
 
