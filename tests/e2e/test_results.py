@@ -351,8 +351,8 @@ def through_shell(it: Case, rest: str, *options: object) -> subprocess.Completed
     "a report that is cut short is not told",
     "_write",
     swap(
-        'raise FileFailed(f"{name}: {error.strerror}. The report is incomplete.") from error',
-        'return\nraise FileFailed(f"{name}: {error.strerror}. The report is incomplete.") from error',
+        'raise FileFailed(f"stdout: {error.strerror}. The report is incomplete.") from error',
+        'return\nraise FileFailed(f"stdout: {error.strerror}. The report is incomplete.") from error',
     ),
 )
 @pytest.mark.soak

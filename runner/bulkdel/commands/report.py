@@ -17,9 +17,9 @@ from pathlib import Path
 
 import orjson
 
+from bulkdel.commands.results import UNREAD, output
 from bulkdel.core.log_entries import stamp
-from bulkdel.durable import atomic_file, write_all
-from bulkdel.errors import FileFailed, NotAcceptable, UsageError
+from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.output import say
 from bulkdel.place.finding import find_runs
 from bulkdel.place.log_file import make_folder
@@ -32,10 +32,6 @@ from bulkdel.report.run_facts import facts_of
 from bulkdel.report.texts import TextCheck
 from bulkdel.run_place import REPORT, own_file
 from bulkdel.settings import NOTE_MAX
-
-STDOUT = 1
-UNREAD = 141
-"""Exit code when the reader of stdout has left (`| head`)."""
 
 ENDINGS = (".html", ".json")
 _ADDRESS = re.compile(r"[^\s@]+@[^\s@]+\.\w+")
@@ -84,7 +80,15 @@ def report(arguments: ReportArguments) -> int:
     ]
     found = _report_of(facts, arguments)
     is_json = out is not None and out.suffix.lower() == ".json"
-    code = _write(out, orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n" if is_json else page(found).encode())
+    data = orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n" if is_json else page(found).encode()
+    code = 0
+    try:
+        with output(out) as write:
+            write(data)
+    except BrokenPipeError:
+        code = UNREAD
+    if out is not None:
+        say(f"The report is {out}.", "report_written", path=str(out))
     if faults := [run.audit.fault for run in runs if run.audit.fault is not None]:
         raise NotAcceptable(f"the report is written, and says that the audit failed: {faults[0]}")
     return code
@@ -189,24 +193,3 @@ def _report_of(facts: Sequence[RunFacts], arguments: ReportArguments) -> Report:
         rows=rows,
         runs=tuple(facts),
     )
-
-
-def _write(out: Path | None, data: bytes) -> int:
-    """Write to the new file `out`, or to stdout. Raises FileFailed."""
-    if out is None:
-        if sys.stdout is None:  # it was closed at the start, and `cli.main` has opened /dev/null under its number
-            raise FileFailed("stdout is closed. Name a file with --out FILE")
-        try:
-            write_all(STDOUT, data)
-        except BrokenPipeError:
-            return UNREAD
-        except OSError as error:
-            raise FileFailed(f"stdout: {error.strerror}. The report is incomplete.") from error
-        return 0
-    try:
-        with atomic_file(out, may_replace=lambda *_: False) as file:
-            file.write(data)
-    except OSError as error:
-        raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
-    say(f"The report is {out}.", "report_written", path=str(out))
-    return 0

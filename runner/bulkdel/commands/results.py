@@ -33,7 +33,6 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, shown
 from bulkdel.log_words import bad_row_words
 from bulkdel.output import say
-from bulkdel.place.finding import find_run
 
 STDOUT = 1
 
@@ -55,7 +54,7 @@ UNREAD = 128 + signal.SIGPIPE
 """Exit code when the reader of stdout has left (`| head`): no error, but not all of it was written."""
 
 Hash = Callable[[str], str]
-Write = Callable[[bytes], None]
+Write = Callable[[bytes], object]
 
 
 def kinds_of(only: str | None, words: OutcomeWords) -> Mapping[str, str]:
@@ -195,22 +194,22 @@ def _why(code: str, *, quoting: bool) -> str:
 
 
 @contextmanager
-def _output(out: Path | None) -> Iterator[Write]:
-    """Open the file `out`, which must be new, or stdout."""
+def output(out: Path | None) -> Iterator[Write]:
+    """Open the file `out`, which must be new, or stdout. Raises BrokenPipeError where nothing reads stdout any more."""
     if out is None:
         if sys.stdout is None:  # it was closed at the start, and `cli.main` has opened /dev/null under its number
             raise FileFailed("stdout is closed. Name a file with --out FILE")
-        yield partial(_write, STDOUT, "stdout")
+        yield _write
         return
     with _new_file(out) as file:
-        yield partial(_write, file.fileno(), f"--out {out}")
+        yield file.write
 
 
 @contextmanager
-def _packed(out: Path) -> Iterator[Write]:
-    """Open the file `out`, which must be new, and compress what is written to it."""
+def _packed(out: Path | None) -> Iterator[Write]:
+    """See `output`; compresses what is written."""
     packer = zlib.compressobj(wbits=GZIP_WINDOW)
-    with _output(out) as write:
+    with output(out) as write:
         yield lambda data: write(packer.compress(data))
         write(packer.flush())
 
@@ -218,13 +217,12 @@ def _packed(out: Path) -> Iterator[Write]:
 @contextmanager
 def _table(format_: str, out: Path, columns: Sequence[str]) -> Iterator[RecordsFile]:
     """Open a workbook or a Parquet file, which must be new."""
-    with ExitStack() as stack:
-        file = stack.enter_context(_new_file(out))
-        table: RecordsFile = (
-            Workbook(file, columns, out.absolute().parent, stack, SHEET_ROWS)
-            if format_ == "xlsx"
-            else Parquet(file, columns)
-        )
+    table: RecordsFile
+    with _new_file(out) as file, ExitStack() as stack:
+        if format_ == "xlsx":
+            table = Workbook(file, columns, out.absolute().parent, stack, SHEET_ROWS)
+        else:
+            table = Parquet(file, columns)
         yield table
         table.close()
 
@@ -240,17 +238,18 @@ def _new_file(out: Path) -> Iterator[BinaryIO]:
         raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
 
 
-def _write(fd: int, name: str, data: bytes) -> None:
+def _write(data: bytes) -> None:
+    """Write to stdout."""
     try:
-        write_all(fd, data)
+        write_all(STDOUT, data)
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise FileFailed(f"{name}: {error.strerror}. The report is incomplete.") from error
+        raise FileFailed(f"stdout: {error.strerror}. The report is incomplete.") from error
 
 
 def print_results(
-    path: Path,
+    run: Path,
     *,
     only: str | None,
     format_: str | None,
@@ -263,17 +262,15 @@ def print_results(
     key = None if hash_ids is None else read_key(Path(os.path.expanduser(hash_ids)))  # noqa: PTH111 - as elsewhere
     try:
         with ExitStack() as stack:
-            reopened = Reopened.open(find_run(path), export, stack)
+            reopened = Reopened.open(run, export, stack)
             wanted = kinds_of(only, reopened.job.words)
             if out is not None and found in {"xlsx", "parquet"}:
                 table = stack.enter_context(_table(found, out, columns_of(reopened, key)))
                 tally = write_records(reopened, wanted, table.write, key=key)
             else:
-                output = _packed(out) if out is not None and found == "csv.gz" else _output(out)
-                write, seen = (
-                    stack.enter_context(output),
-                    out is None and sys.stdout is not None and sys.stdout.isatty(),
-                )
+                packs = out is not None and found == "csv.gz"
+                write = stack.enter_context(_packed(out) if packs else output(out))
+                seen = out is None and sys.stdout is not None and sys.stdout.isatty()
                 tally = write_rows(reopened, wanted, write, csv=found != "jsonl", key=key, on_terminal=seen)
     except BrokenPipeError:
         return UNREAD
