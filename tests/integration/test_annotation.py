@@ -260,24 +260,24 @@ def test_status_and_audit_show_it(path: Path, capsys: pytest.CaptureFixture[str]
     header = replace(header, pinned={**header.pinned, "job": "j", "host": "h", "id_type": "t", "sha256": "0"})
     path.write_bytes(b"".join(recorded.lines_of([[header], *COMMITS[1:]])))
     annotate(log_at(path), "undo", BEGUN, AT)
-    print_status(path, json=False, environ={})
+    print_status(path.parent, json=False, environ={})
     assert f"  undo       restore begun on {AT} by u on m, see r.jsonl\n" in capsys.readouterr().out
     annotate(log_at(path), "undo", ENDED, AT)
     annotate(log_at(path), "forget", {**BY, "state": "ended", "removed": 3, "bytes": 4096}, AT)
     annotate(log_at(path), "forget", {}, AT)  # what a later version may leave out
-    print_status(path, json=False, environ={})
+    print_status(path.parent, json=False, environ={})
     told = capsys.readouterr().out
     assert f"  undo       restored on {AT} by u on m: 9,998 of 10,000 rows, 0 remaining, see r.jsonl\n" in told
     assert f"  forget     files removed on {AT} by u on m: 3 of 4,096 bytes\n" in told
     assert f"  forget     removal of files begun on {AT} by ?\n  to end it: bulkdel forget {path.parent}\n" in told
     assert "restore begun" not in told
-    print_audit(path, json=False)
+    print_audit(path.parent, json=False)
     told = capsys.readouterr().out
     assert f"annotation, line 45: restore begun on {AT} by u on m, see r.jsonl\n" in told
     assert "annotation, line 48: removal of files begun" in told
     assert "audit: 1 session, 48 commits" in told
     for show in (partial(print_status, environ={}), print_audit):
-        show(path, json=True)
+        show(path.parent, json=True)
         values = json.loads(capsys.readouterr().out)["annotations"]
         assert [(value["event"], value.get("state")) for value in values] == [
             ("undo", "begun"),

@@ -73,7 +73,7 @@ def log_with(folder: Path, **facts: Any) -> Path:
 def test_what_is_no_command_that_goes_on_is_not_printed(
     words: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert print_status(log_with(tmp_path, to_go_on=words), json=False, environ={}) == 0
+    assert print_status(log_with(tmp_path, to_go_on=words).parent, json=False, environ={}) == 0
     out = capsys.readouterr().out
     assert "To go on, run the command of this run again." in out
     assert "touch x" not in out
@@ -91,7 +91,7 @@ def test_a_command_is_printed_without_what_belongs_to_one_machine(
     others += ["--onevent", "--no-on-event", "--empty-exclude", "--nonsense"]
     more = [word for number, other in enumerate(others) for word in ((other, "evil"), (f"{other}=evil",))[number % 2]]
     words = ["env", "BULKDEL_HTTP__AUTH__TOKEN_ENV=evil", "bulkdel", "run", "j", "x", "--rate", "5", *more]
-    assert print_status(log_with(tmp_path, to_go_on=words), json=False, environ={}) == 0
+    assert print_status(log_with(tmp_path, to_go_on=words).parent, json=False, environ={}) == 0
     out = capsys.readouterr().out
     assert f"\n  bulkdel run j x --rate 5 --run {tmp_path}\n" in out
     rest = out.replace("--host evil", "").replace("--backup-to evil", "")
@@ -142,7 +142,7 @@ def test_the_command_of_a_log_goes_on_with_the_run_of_this_log(
     """Whatever it says: with no other export, restore or job, and with no new run."""
     log = tmp_path
     typed = ["bulkdel", *words.format(folder=tmp_path).split()]
-    assert print_status(log_with(tmp_path, to_go_on=typed), json=False, environ={}) == 0
+    assert print_status(log_with(tmp_path, to_go_on=typed).parent, json=False, environ={}) == 0
     out = capsys.readouterr().out
     expected = AGAIN if printed is None else f":\n  bulkdel {printed.format(log=log)}\n"
     assert expected in out, out
@@ -179,8 +179,8 @@ def test_nothing_of_a_log_steers_the_terminal_or_fakes_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = log_with(tmp_path)
-    print_status(log, json=False, environ={})
-    print_audit(log, json=False)
+    print_status(log.parent, json=False, environ={})
+    print_audit(log.parent, json=False)
     out = capsys.readouterr().out
     assert "evil" in out
     assert not [char for char in out if not char.isprintable() and char != "\n"]

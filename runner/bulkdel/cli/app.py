@@ -378,14 +378,10 @@ def ctl(run: RunPath, /, *command: Annotated[str, Parameter(allow_leading_hyphen
     json: bool
         Print the answer as one JSON object: ok, text and status.
     """
-    from bulkdel.commands import ctl as commands_ctl
     from bulkdel.commands import several
     from bulkdel.place.finding import find_runs
 
-    words = list(command) or ["status"]
-    if len(found := find_runs([run])) > 1:
-        return several.ctl(found, " ".join(words), as_json=json, environ=os.environ)
-    return commands_ctl.ctl(found[0], words, json=json, environ=os.environ)
+    return several.ctl(find_runs([run]), " ".join(command or ["status"]), as_json=json, environ=os.environ)
 
 
 def results(

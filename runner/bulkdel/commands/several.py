@@ -1,4 +1,4 @@
-"""What a command does with several runs: shows them in one table, asks, verifies, and writes their results."""
+"""What a command does with several runs: shows them in one table, controls, verifies, and writes their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
 from bulkdel.format import shown
 from bulkdel.live.ask import ask, live_status
-from bulkdel.live.status_lines import answer_text
+from bulkdel.live.status_lines import answer_text, status_lines
 from bulkdel.output import Stdout, result, say, say_error
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
@@ -188,12 +188,28 @@ def status(runs: Sequence[Path], *, as_json: bool, watch: bool, environ: Mapping
 
 
 def ctl(runs: Sequence[Path], command: str, *, as_json: bool, environ: Mapping[str, str]) -> int:
-    """Send a command to each of these runs that is under way. Raises NotAcceptable when none is. Returns 2 for a no."""
+    """Send a command to each of these runs that is under way, and print the answers. Returns 2 when one refused.
+
+    Raises NotAcceptable when none is under way, and UsageError when one run alone has refused it.
+    """
+    if len(runs) == 1:
+        return _ctl_one(runs[0], command, as_json=as_json, environ=environ)
     places = {str(run): run for run in runs}
     answers = answers_of(places, command, environ, all_alive=False)
     if not answers:
         raise NotAcceptable(f"{', '.join(places)}: none of these runs is under way")
     return print_answers(answers, places, as_json=as_json)
+
+
+def _ctl_one(run: Path, command: str, *, as_json: bool, environ: Mapping[str, str]) -> int:
+    answer = ask(run, command, environ)
+    if as_json:
+        result(json.dumps(answer))
+    elif answer["ok"]:
+        result(answer_text(run, answer["text"]) or "\n".join(status_lines(run, answer["status"])))
+    if not answer["ok"]:
+        raise UsageError(f"{run}: {answer_text(run, answer['text'])}")
+    return 0
 
 
 def answers_of(

@@ -30,7 +30,6 @@ from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words
 from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
 from bulkdel.parameters import by_option, options_of_run
-from bulkdel.place.finding import find_run
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
 from bulkdel.verify.findings import read_findings
@@ -38,41 +37,22 @@ from bulkdel.verify.findings import read_findings
 USER = ("user", "machine", "as")
 """Facts of a session's start entry that name its user. `as` is the name of --as."""
 
-FACTS = (
-    *USER,
-    "tool",
-    "command",
-    "cwd",
-    "options",
-    "note",
-    "confirmed",
-    "asked",
-    "excluded",
-    "guards",
-    "backup",
-)
+FACTS = (*USER, "tool", "command", "cwd", "options", "note", "confirmed", "asked", "excluded", "guards", "backup")
 """Facts of a session's start entry that `--audit` shows."""
 
 
-def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
-    """Print progress and counts of a run; of one that is under way, also what it does now. path: as of `find_run`."""
-    path = find_run(path)
-    log = read_log(log_place(path))
+def print_status(run: Path, *, json: bool, environ: Mapping[str, str]) -> int:
+    """Print progress and counts of a run; of one that is under way, also what it does now. run: its place."""
+    log = read_log(log_place(run))
     progress = log.progress
-    pid = holder(log_place(path), progress)
+    pid = holder(log_place(run), progress)
     state = "running" if pid is not None else state_of(progress)
-    live = live_status(path, environ) if pid is not None else None
+    live = live_status(run, environ) if pid is not None else None
     if json:
         stop = dict(progress.stop.facts) if progress.stop else {}
         figures = {**stop, **{name: live[name] for name in FIGURES if live and name in live}}
-        summary = summary_of(
-            progress,
-            state,
-            figures,
-            run=printable(path),
-            log_sha256=log.sha256,
-            exit_code=stop.get("exit"),
-        )
+        exit_code = stop.get("exit")
+        summary = summary_of(progress, state, figures, run=printable(run), log_sha256=log.sha256, exit_code=exit_code)
         more = {
             "in_doubt": progress.in_doubt.size,
             "sessions": progress.sessions,
@@ -86,16 +66,16 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         }
         result(dumps(summary | more))
         return 0
-    result_line(f"{path}: {state}" + (f" (pid {pid})" if pid is not None else ""))
+    result_line(f"{run}: {state}" + (f" (pid {pid})" if pid is not None else ""))
     _print_run(progress)
-    for line in (*count_lines(progress), *_verified(path, log, environ)):
+    for line in (*count_lines(progress), *_verified(run, log, environ)):
         result_line(line)
     for annotation in standing(progress.annotations):
         result_line(f"  {annotation.event:<10} {annotation_words(annotation)}")
         if annotation.event == "forget" and annotation.facts.get("state") != "ended":
-            result_line(f"  to end it: {CommandLine('forget', (str(path),))}")
+            result_line(f"  to end it: {CommandLine('forget', (str(run),))}")
     if live is not None:
-        result("\n".join(now_lines(path, live)))
+        result("\n".join(now_lines(run, live)))
     if pid is not None:
         return 0
     if progress.in_doubt.size:
@@ -105,10 +85,10 @@ def print_status(path: Path, *, json: bool, environ: Mapping[str, str]) -> int:
     if log.damaged_tail:
         result_line(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
     if not progress.complete or not (progress.undo is None or progress.undo.is_restored):
-        _print_how_to_go_on(progress, path, environ)
+        _print_how_to_go_on(progress, run, environ)
     for noted in progress.restores.values():
         if noted.facts.get("only") and not noted.is_restored:
-            result(how_to_go_on_restoring(noted, path, options_of_run(progress.header.pinned["job"])))
+            result(how_to_go_on_restoring(noted, run, options_of_run(progress.header.pinned["job"])))
     return 0
 
 
@@ -155,11 +135,11 @@ def _print_run(progress: RunState) -> None:
         result_line(f"  note       {printable(progress.note)}")
 
 
-def _print_how_to_go_on(progress: RunState, path: Path, environ: Mapping[str, str]) -> None:
-    result(how_to_go_on(progress, path, read_key(environ)))
+def _print_how_to_go_on(progress: RunState, run: Path, environ: Mapping[str, str]) -> None:
+    result(how_to_go_on(progress, run, read_key(environ)))
     if progress.undo is not None or progress.handed_over is not None or progress.start is None:
         return
-    if (pack := to_pack(progress, path)) is not None:
+    if (pack := to_pack(progress, run)) is not None:
         which = "it, with its run," if is_of_restore(progress) else "it"
         out = f"{short_name(Path(pack.names[0]))}.tar.zst"
         result(f"To hand {which} over to another user or machine:\n  {pack.plus('--out', out)}")
@@ -184,12 +164,8 @@ def annotation_words(annotation: Annotation) -> str:
 
 
 def _annotation_values(annotation: Annotation) -> dict[str, Any]:
-    return {
-        "event": annotation.event,
-        "at": annotation.at,
-        "log_sha256": annotation.log_sha256,
-        **annotation.facts,
-    }
+    kept = {"event": annotation.event, "at": annotation.at, "log_sha256": annotation.log_sha256}
+    return {**kept, **annotation.facts}
 
 
 def _print_job(header: Header) -> None:
@@ -205,23 +181,22 @@ def _print_guards(guards: Guards) -> None:
         result_line(f"  guard      {option} {', '.join(values)}")
 
 
-def print_audit(path: Path, *, json: bool, expect: str | None = None) -> int:
+def print_audit(run: Path, *, json: bool, expect: str | None = None) -> int:
     """Print the audit, then raise NotAcceptable when a check has failed. expect: the SHA-256 that the log has to have.
 
     The log has no key: a user with write access can write all of it anew. Only a hash that is kept elsewhere shows it.
     """
-    path = find_run(path)
-    found = audit(log_place(path))
+    found = audit(log_place(run))
     if found.fault is None and expect is not None and expect.strip().lower() != found.sha256:
-        found = replace(found, fault=f"{path}: is not the log that was expected: its SHA-256 is {found.sha256}")
-    pid = holder(log_place(path), found.progress) if found.progress is not None else None
+        found = replace(found, fault=f"{run}: is not the log that was expected: its SHA-256 is {found.sha256}")
+    pid = holder(log_place(run), found.progress) if found.progress is not None else None
     sessions = [_session_values(session) for session in found.sessions]
     for values in sessions:
         values["pid"] = pid if values is sessions[-1] else None
     if json:
-        result(dumps(_audit_values(found, path, pid, sessions)))
+        result(dumps(_audit_values(found, run, pid, sessions)))
     else:
-        _print_lines(found, path, pid, sessions)
+        _print_lines(found, run, pid, sessions)
     if found.fault is not None:
         raise NotAcceptable(f"the audit failed: {found.fault}")
     return 0
@@ -254,11 +229,11 @@ def _change_values(change: Change) -> dict[str, Any]:
     }
 
 
-def _audit_values(found: Audit, path: Path, pid: int | None, sessions: list[dict[str, Any]]) -> dict[str, Any]:
+def _audit_values(found: Audit, run: Path, pid: int | None, sessions: list[dict[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {
         "audit": "holds" if found.fault is None else "failed",
         "fault": found.fault,
-        "run": printable(path),
+        "run": printable(run),
         "log_sha256": found.sha256,
         "commits": found.commits,
         "damaged_tail": found.damaged_tail,
@@ -279,14 +254,15 @@ def _audit_values(found: Audit, path: Path, pid: int | None, sessions: list[dict
     return values
 
 
-def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[str, Any]]) -> None:
+def _print_lines(found: Audit, run: Path, pid: int | None, sessions: list[dict[str, Any]]) -> None:
     if found.progress is not None:
         header, rows = found.progress.header, counted(found.progress.rows, "row")
-        result_line(f"{path}: run {header.run_id}, begun {header.at} by {header.tool}")
+        result_line(f"{run}: run {header.run_id}, begun {header.at} by {header.tool}")
         _print_job(header)
         result_line(f"  export     {header.export_path}, {rows}, sha256 {header.pinned['sha256']}")
         result_line(f"  confirmed  {confirmed_words(header.confirmed)}")
-    _print_sessions(sessions)
+    for number, session in enumerate(sessions, 1):
+        _print_session(number, session)
     for line, annotation in found.annotations:
         result_line(f"annotation, line {line}: {annotation_words(annotation)}")
         result_line(f"  log before {annotation.log_sha256}")
@@ -298,11 +274,6 @@ def _print_lines(found: Audit, path: Path, pid: int | None, sessions: list[dict[
     elif found.progress is not None:
         facts = f"{counted(len(sessions), 'session')}, {commits}, SHA-256 {found.sha256}"
         result_line(f"audit: {facts}, the counts add up to {counted(found.progress.rows, 'row')}")
-
-
-def _print_sessions(sessions: list[dict[str, Any]]) -> None:
-    for number, session in enumerate(sessions, 1):
-        _print_session(number, session)
 
 
 def _print_session(number: int, session: Mapping[str, Any]) -> None:

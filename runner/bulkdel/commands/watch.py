@@ -18,7 +18,6 @@ from bulkdel.format import lines_shown
 from bulkdel.live.ask import live_status
 from bulkdel.live.status_lines import status_lines
 from bulkdel.output import Stdout, result
-from bulkdel.place.finding import find_run
 from bulkdel.place.opening import log_place
 
 EVERY_S = 1.0
@@ -31,12 +30,11 @@ SHARE_MAX = 0.2
 """Share of the time that may go into reading a long log, when the run cannot be asked."""
 
 
-def watch(path: Path, environ: Mapping[str, str]) -> int:
-    """Show the status of a run until it ends, then how it ended. path: of the run, or its export.
+def watch(run: Path, environ: Mapping[str, str]) -> int:
+    """Show the status of a run until it ends, then how it ended. run: its place.
 
     Returns the exit code: 141 when the reader of stdout has left (`| head`).
     """
-    run = find_run(path)
     redraws = Stdout().isatty() and environ.get("TERM") != "dumb"
     if redraws:
         _redraw(run, environ)
