@@ -28,6 +28,7 @@ from bulkdel.commands.run_files import (
     ROWS,
     UNFINISHED,
     Known,
+    NamedFile,
     PersonalFile,
     RunFiles,
     digest_of,
@@ -48,7 +49,6 @@ from bulkdel.core.handover import (
 )
 from bulkdel.core.log_entries import Header
 from bulkdel.core.option import option_of, variable_of
-from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine, shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
@@ -72,6 +72,7 @@ READ_BYTES = 1 << 20
 
 EXPORT = "the export"
 EXCLUDE_FILE = "an exclude file"
+ADDED_WITH_LOG = {ROWS, EXCLUDED_WORDS}
 NEEDED = {BACKUP_WORDS, MEMBERSHIPS_WORDS, MADE_AGAIN_WORDS, PUT_BACK_WORDS}
 """What the program wrote and needs to go on."""
 
@@ -122,12 +123,13 @@ class _Found:
         self._run = run
         self._progress = run.progress
         start = run.progress.start.facts if run.progress.start is not None else {}
+        self._goes_on = goes_on(run.progress)
         self._cwd = Path(str(start.get("cwd", "")))
         self._options: Mapping[str, Any] = start.get("options", {})
         self._moved = list(moved)
         self._missing: list[str] = []
         self._names: dict[str, str] = {}  # by the path as the log has it
-        self._line = _last_line(run) if goes_on(run.progress) else None
+        self._line = _last_line(run) if self._goes_on else None
         self._plan: tuple[str, PlanFile] | None = None
         self.sources: list[FileToPack] = []
         self.config: str | None = None
@@ -135,28 +137,31 @@ class _Found:
 
     def add_logs(self, run: RunFiles) -> None:
         """Add the log, the logs of its shards, and the findings of its verification."""
-        packed = run.progress.handed_over
-        sha256 = run.sha256 if packed is None else _before_handover(run.progress)
-        place, packed_place = log_place(run.place), LogFile(self._inside(run))
-        self._add(place.log, "the log", partial(_log_blocks, place), sha256, name=packed_place.log)
-        self._add_skipped(place, run.progress.header, packed_place)
-        self._add_rows(run, packed_place)
-        self._add_excluded_ids(run, packed_place)
-        for number in shard_numbers(run.progress.header):
-            shard, packed_shard = place.shard(number), packed_place.shard(number)
-            if not is_fresh(shard):
-                self._add(shard.log, "the log of a shard", partial(_log_blocks, shard), name=packed_shard.log)
-                self._add_skipped(shard, header_of(shard), packed_shard)
+        progress, place, inside = run.progress, log_place(run.place), LogFile(self._inside(run))
+        handovers = (entry for entry in progress.annotations if entry.event == "handover")
+        before = next((entry.log_sha256 for entry in handovers), None)  # the archive has the log before the first
+        sha256 = run.sha256 if progress.handed_over is None else before
+        self._add_log(place, "the log", progress.header, inside, sha256)
+        self._add_rows(run, inside)
+        self._add_excluded_ids(run, inside)
+        for number in shard_numbers(progress.header):
+            if not is_fresh(shard := place.shard(number)):
+                self._add_log(shard, "the log of a shard", header_of(shard), inside.shard(number))
         state = log_at(findings_path(run.place))
         if not is_fresh(state, findings_log(lambda _: PositionSet())):
-            name = packed_place.folder / VERIFICATION
-            self._add(state.log, "the findings of the verification", partial(_log_blocks, state), name=name)
+            name = inside.folder / VERIFICATION
+            self._add(state.log, "the findings of the verification", read=partial(_log_blocks, state), name=name)
 
-    def _add_skipped(self, log: LogPlace, header: Header, inside: LogFile) -> None:
-        """Add the file of the skipped rows of a log. inside: the log in the archive."""
-        if (sha256 := header.skipped_sha256) is not None:
-            data, pinned = skipped_bytes(log, header, sha256), PinnedFile(SKIPPED, sha256)
-            self._add(log.at(pinned), pinned.words, lambda: iter([data]), name=inside.at(pinned))
+    def _add_log(self, log: LogPlace, what: str, header: Header, inside: LogFile, sha256: str | None = None) -> None:
+        """Add a log with the file of its skipped rows. inside: the log in the archive."""
+        self._add(log.log, what, sha256, read=partial(_log_blocks, log), name=inside.log)
+        if (skipped := header.skipped_sha256) is not None:
+            data, pinned = skipped_bytes(log, header, skipped), PinnedFile(SKIPPED, skipped)
+            self._add(log.at(pinned), pinned.words, read=lambda: iter([data]), name=inside.at(pinned))
+
+    def _add_beside(self, log: LogPlace, pinned: PinnedFile, inside: LogFile) -> None:
+        """Add a file that lies beside a log. inside: the log in the archive."""
+        self._add(log.at(pinned), pinned.words, read=partial(_beside_blocks, log, pinned), name=inside.at(pinned))
 
     def _add_rows(self, run: RunFiles, inside: LogFile) -> None:
         """Add the rows of a run, and their index. inside: its log in the archive.
@@ -177,9 +182,7 @@ class _Found:
             self.notes.append(why)
             return
         for kind in (INPUT, INDEX):
-            pinned = PinnedFile(kind, header.input.index)
-            blocks = partial(_beside_blocks, place, pinned)
-            self._add(place.at(pinned), pinned.words, blocks, name=inside.at(pinned))
+            self._add_beside(place, PinnedFile(kind, header.input.index), inside)
 
     def _add_excluded_ids(self, run: RunFiles, inside: LogFile) -> None:
         """Add the excluded ids that the place has kept. inside: the log of the run in the archive."""
@@ -189,8 +192,7 @@ class _Found:
         pinned = PinnedFile(EXCLUDED, sha256)
         file = next((file for file in run.files if file.what == EXCLUDED_WORDS), None)
         if in_store(run.place) or (file is not None and not file.kept):
-            blocks = partial(_beside_blocks, place, pinned)
-            self._add(place.at(pinned), pinned.words, blocks, name=inside.at(pinned))
+            self._add_beside(place, pinned, inside)
             return
         why = f"{place.at(pinned)}, {EXCLUDED_WORDS}: it {'is not there' if file is None else file.kept}"
         (self._missing if goes_on(run.progress) else self.notes).append(why)
@@ -198,44 +200,33 @@ class _Found:
     def add_written(self, run: RunFiles) -> None:
         """Add what the program wrote, also by its restore."""
         for file in run.files:
-            if file.what in {UNFINISHED, ROWS, EXCLUDED_WORDS}:
+            if file.what in {UNFINISHED, *ADDED_WITH_LOG}:
                 continue
-            if not file.kept:
-                self._add_own(file)
-            elif file.known is not None and (now := self._take_moved(file.known)) is not None:
-                self._add(now, file.what, partial(_blocks, now), known_as=file.path)
-            elif file.what in NEEDED and goes_on(run.progress):
-                self._missing.append(f"{file.path}, {file.what}: it {file.kept}")
+            if file.kept:
+                self._add_moved(run, file, file.kept)
+            elif file.what == BACKUP_WORDS and file.known is not None:
+                self._add(file.path, file.what, read=partial(_known_blocks, file.path, file.known))
             else:
-                self.notes.append(f"{file.path}, {file.what}, is left out: it {file.kept}")
-        self._add_missing(run)
-
-    def _add_own(self, file: PersonalFile) -> None:
-        if file.what == BACKUP_WORDS and file.known is not None:
-            self._add(file.path, file.what, partial(_known_blocks, file.path, file.known))
-        else:
-            self._add(file.path, file.what, partial(_blocks, file.path), file.sha256)
-
-    def _add_missing(self, run: RunFiles) -> None:
-        """Note what the log knows and is not there; add it where --moved says where it is."""
+                self._add(file.path, file.what, file.sha256)
         removed = run.progress.forgotten.keys() - {file.path.name for file in run.files}
         for name in [name for name, _ in run.progress.backups] if goes_on(run.progress) else ():
             if Path(name).name in removed:
                 self._missing.append(f"{name}, {BACKUP_WORDS}: was removed by `bulkdel forget`")
-        added_with_log = {ROWS, EXCLUDED_WORDS}
-        self.notes += [
-            f"{each.path}, {each.what}, stays there" for each in run.stored if each.what not in added_with_log
-        ]
+        for named in run.stored:
+            if named.what not in ADDED_WITH_LOG:
+                self.notes.append(f"{named.path}, {named.what}, stays there")
         for named in run.missing:
-            path = named.path
-            if named.what in added_with_log:
-                continue
-            if named.known is not None and (now := self._take_moved(named.known)) is not None:
-                self._add(now, named.what, partial(_blocks, now), known_as=path)
-            elif named.what in NEEDED and goes_on(run.progress):
-                self._missing.append(f"{path}, {named.what}: is not there")
-            else:
-                self.notes.append(f"{path}, {named.what}, is left out: it is not there")
+            if named.what not in ADDED_WITH_LOG:
+                self._add_moved(run, named, "is not there")
+
+    def _add_moved(self, run: RunFiles, file: PersonalFile | NamedFile, why: str) -> None:
+        """Add a file from where --moved says it is now. Without that, note why it is not taken from its path."""
+        if file.known is not None and (now := self._take_moved(file.known)) is not None:
+            self._add(now, file.what, known_as=file.path)
+        elif file.what in NEEDED and goes_on(run.progress):
+            self._missing.append(f"{file.path}, {file.what}: it {why}")
+        else:
+            self.notes.append(f"{file.path}, {file.what}, is left out: it {why}")
 
     def note_stored_restore(self) -> None:
         """Note a restore that is in a store: it stays there, and what goes on with the restore needs it."""
@@ -259,7 +250,7 @@ class _Found:
         if path is None and own is not None and is_within(own, self._run.place) and _fits(own, known):
             path = own
         if path is not None:
-            return self._add(path, EXPORT, partial(_blocks, path), pinned["sha256"])
+            return self._add(path, EXPORT, pinned["sha256"])
         recorded = self._progress.header.export_path
         why = "has changed" if own is not None and is_within(own, self._run.place) else self._why(Path(recorded))
         self.notes.append(f"{recorded}, {EXPORT}, is left out: it {why}")
@@ -276,13 +267,11 @@ class _Found:
             if text in kept:
                 continue
             key = ExcludeKey.read(text)
-            sha256, known = key.sha256, Known(0, key.sha256, whole=False)
-            path = self._take_moved(known) or self._where(recorded, known)
-            if path is not None:
-                name = self._add(path, EXCLUDE_FILE, partial(_blocks, path), sha256)
+            if (path := self._where(recorded, key.sha256)) is not None:
+                name = self._add(path, EXCLUDE_FILE, key.sha256)
                 names.append(str(ExcludeName(name, key.column, key.id_type)))
-            elif goes_on(self._progress):
-                why = f"{self._why(Path(recorded))}, or has changed (its SHA-256 was {sha256})"
+            elif self._goes_on:
+                why = f"{self._why(Path(recorded))}, or has changed (its SHA-256 was {key.sha256})"
                 if address_of(recorded) is not None:
                     why = "lies elsewhere, and no archive names an address. Copy it to this machine"
                 self._missing.append(f"{recorded}, {EXCLUDE_FILE}: {why}")
@@ -294,10 +283,9 @@ class _Found:
         for name, value in self._progress.header.parameters.items():
             if not isinstance(value, dict):
                 continue
-            option, known = option_of(name), Known(0, value["sha256"], whole=False)
-            path = self._take_moved(known) or self._where(value["path"], known)
-            if path is not None:
-                names[option] = self._add(path, f"the file of {option}", partial(_blocks, path), value["sha256"])
+            option = option_of(name)
+            if (path := self._where(value["path"], value["sha256"])) is not None:
+                names[option] = self._add(path, f"the file of {option}", value["sha256"])
             else:
                 why = self._why(Path(value["path"]))
                 self._missing.append(f"{value['path']}, the file of {option}: {why}, or has changed")
@@ -316,7 +304,7 @@ class _Found:
             except UsageError:
                 continue
             if plan.sha256 == approved.get("sha256"):
-                self._plan = self._add(path, "the plan", partial(_blocks, path), known_as=recorded), plan
+                self._plan = self._add(path, "the plan", known_as=recorded), plan
                 self._moved = [each for each in self._moved if each != path]
                 break
         if self._plan is None:
@@ -344,7 +332,7 @@ class _Found:
         known = tables_of(load_job(self._progress.header.pinned["job"]))
         kept, secrets = without_files({name: _without_host(table) for name, table in tables.items() if name in known})
         data = toml_of(kept).encode()
-        self.config = self._add(Path(path.name), "the tables of the config file", lambda: iter([data]))
+        self.config = self._add(Path(path.name), "the tables of the config file", read=lambda: iter([data]))
         return [f"[{name.rpartition('.')[0]}] {name.rpartition('.')[2]}" for name in secrets]
 
     def refuse_missing(self) -> None:
@@ -368,12 +356,10 @@ class _Found:
 
         excluded: as `add_excluded` returns them. files: names by option. secrets: keys of the config, left out.
         """
+        if (line := self._line) is None:
+            return None
         undo = self._progress.undo
         restoring = undo is not None and not undo.is_restored
-        if not goes_on(self._progress):
-            return None
-        line = self._line
-        assert line is not None, "it goes on"
         pinned = self._progress.header.pinned
         own, of_job = job_of(pinned["job"], line.command), load_job(pinned["job"])
         allowed = options_of_archive(own)
@@ -397,7 +383,8 @@ class _Found:
         job = line.names[0] if line.names else pinned["job"]
         export = export or _plain(Path(self._progress.header.export_path).name)
         if restoring:
-            names["--from-backup"] = self._backups()
+            copies = {BACKUP_WORDS, MEMBERSHIPS_WORDS}
+            names["--from-backup"] = tuple(each.name for each in self.sources if each.what in copies)
         else:
             names["--run"] = (PLACE,)
         options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
@@ -440,9 +427,6 @@ class _Found:
             names["--backup-to"] = (self._names.get(_absolute(self._cwd / value)) or _plain(Path(value).name),)
         return names
 
-    def _backups(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.sources if each.what in {BACKUP_WORDS, MEMBERSHIPS_WORDS})
-
     @property
     def _taken(self) -> set[str]:
         return {MANIFEST, PLACE, *(each.name for each in self.sources)}
@@ -451,20 +435,21 @@ class _Found:
         self,
         path: Path,
         what: str,
-        read: Read,
         sha256: str | None = None,
-        known_as: Path | None = None,
         *,
+        read: Read | None = None,
+        known_as: Path | None = None,
         name: Path | None = None,
     ) -> str:
-        """Add a file, and return its name in the archive. name: that name.
+        """Add a file, and return its name in the archive. read: its bytes, where they are not all those of the file.
 
-        Without one it is that of the file, in the place of the run, or beside that under a name that is free.
+        known_as: its path as the log has it. name: the name in the archive. Without one it is that of the file, in the
+        place of the run, or beside that under a name that is free.
         """
         packed = name or self._name_in_place(known_as or path)
         text = free_name(_plain(path.name), self._taken) if packed is None else str(packed)
         self._names[_absolute(known_as or path)] = text
-        self.sources.append(FileToPack(text, what, path, read, sha256))
+        self.sources.append(FileToPack(text, what, path, read or partial(_blocks, path), sha256))
         return text
 
     def _name_in_place(self, path: Path) -> Path | None:
@@ -486,10 +471,11 @@ class _Found:
                 return path
         return None
 
-    def _where(self, recorded: str, known: Known) -> Path | None:
-        """Where a file of the user is: as the log has it, or beside the log. None when it is in neither place."""
-        if address_of(recorded) is not None:
-            return None
+    def _where(self, recorded: str, sha256: str) -> Path | None:
+        """Where a file of the user is: as --moved or the log says, or beside the log. None when it is nowhere."""
+        known = Known(0, sha256, whole=False)
+        if (moved := self._take_moved(known)) is not None or address_of(recorded) is not None:
+            return moved
         near = home_of(self._run.place) / Path(recorded).name
         paths = (path for path in (Path(recorded), near) if is_within(path, self._run.place))
         return next((path for path in paths if _fits(path, known)), None)
@@ -514,11 +500,6 @@ def _last_line(run: RunFiles) -> CommandLine:
             f"{run.place}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin the run "
             "where it is to go on."
         ) from None
-
-
-def _before_handover(progress: RunState) -> str:
-    """The SHA-256 of the log before it was handed over for the first time."""
-    return next(entry.log_sha256 for entry in progress.annotations if entry.event == "handover")
 
 
 def _is_elsewhere(option: str, values: Sequence[str]) -> bool:
