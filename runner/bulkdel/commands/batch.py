@@ -345,7 +345,10 @@ class Night:
 
         async def prepare() -> tuple[list[PlannedRun], BatchConfirmed | None]:
             planned = await self._plan(log.progress, keeper)
-            confirmed, left = await self._confirm(planned, log)
+            confirmation = Confirmation(self._arguments, planned, log)
+            due, to_confirm = confirmation.due, confirmation.to_confirm
+            say("\n".join(table_lines(planned, due)), "batch.plan", plan=plan_values(planned, due, to_confirm))
+            confirmed, left = await confirmation.confirm({run.name: run.spec for run in self._batch.runs})
             return [_not_confirmed(run, left[run.name]) if run.name in left else run for run in planned], confirmed
 
         self._preparing = asyncio.create_task(prepare())
@@ -381,143 +384,13 @@ class Night:
         def planning(name: str) -> None:
             self._progress[name].begin("planning")
 
-        environ = self._arguments.environ
         planned = await _plan_all(
             self._batch, state, self._children, keeper=keeper, arguments=self._arguments, begin=planning
         )
         for run in planned:
             self._progress[run.name].take_plan(run)
         _check_twins(planned)
-        due = state.due(planned, time.time(), read_key(environ))
-        say(
-            "\n".join(table_lines(planned, due)),
-            "batch.plan",
-            plan=plan_values(planned, due, _to_confirm(planned, due)),
-        )
         return planned
-
-    async def _confirm(
-        self, planned: Sequence[PlannedRun], log: LogWriter[BatchState]
-    ) -> tuple[BatchConfirmed | None, Mapping[str, Due]]:
-        """Compare the options with the plan, or ask on the terminal.
-
-        Returns the confirmation (None when nothing was confirmed) and the unconfirmed runs. Raises NotConfirmed when no
-        run can begin.
-        """
-        arguments, state = self._arguments, log.progress
-        due = state.due(planned, time.time(), read_key(arguments.environ))
-        to_confirm, given = _to_confirm(planned, due), (arguments.confirm, arguments.plan)
-        if (arguments.confirm is None) is not (arguments.plan is None):
-            missing = "--confirm" if arguments.confirm is None else "--plan"
-            again = f" To confirm{self._words_to_confirm(planned, to_confirm, log)}" if due else ""
-            raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
-        if not due:
-            everything = ToConfirm.of([run for run in planned if run.complete or run.needs_confirmation], due)
-            known = {*state.given, *state.planned, (everything.ids, everything.digest)}
-            if arguments.plan is not None and given not in known:
-                raise NotConfirmed(
-                    "not confirmed: --confirm and --plan are not those of a plan of this batch, and every run that can "
-                    f"begin is confirmed already. Nothing was sent. Without them:\n  {arguments.line}"
-                )
-            return None, {}
-        how, covered = await self._covered(planned, log, due)
-        left = {name: why for name, why in due.items() if name not in covered}
-        if left:
-            others = self._line_to_confirm(planned, _to_confirm(planned, left), log).without("--json")
-            names = ", ".join(f"{name} ({why})" for name, why in left.items())
-            say(
-                f"Not confirmed, so not begun: {names}. The other runs go on. To confirm these:\n  {others}",
-                "batch.left",
-            )
-        if not covered:
-            return None, left
-        specs = {run.name: run.spec for run in self._batch.runs}
-        runs = {
-            run.name: {**{name: run.values[name] for name in PINNED}, "digest": run.digest, "spec": specs[run.name]}
-            for run in planned
-            if run.name in covered
-        }
-        user = process_facts(os.getpid())["user"]
-        ids, digest = sum(run["ids"] for run in runs.values()), arguments.plan or to_confirm.digest
-        confirmed = BatchConfirmed(_now(), ids, digest, how.value, user, runs)
-        return with_mac(confirmed, make_key(arguments.environ)), left
-
-    async def _covered(
-        self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], due: Mapping[str, Due]
-    ) -> tuple[How, frozenset[str]]:
-        """Confirm runs of `due`, by the options or on the terminal. Returns how, and which runs are confirmed.
-
-        Raises NotConfirmed when none is confirmed, and no other run can begin.
-        """
-        confirmed_before = any(run.needs_confirmation and not run.complete and run.name not in due for run in planned)
-        if self._arguments.plan is not None:
-            return How.OPTIONS, self._by_options(planned, log, due, confirmed_before=confirmed_before)
-        if sys.stdin is not None and sys.stdin.isatty():
-            await self._on_terminal(planned, log, due)
-            return How.TYPED, frozenset(due)
-        if not confirmed_before:
-            line = self._line_to_confirm(planned, _to_confirm(planned, due), log)
-            raise NotConfirmed(f"not confirmed: {due_words(due)}. Nothing was sent. To confirm:\n  {line}")
-        return How.OPTIONS, frozenset()
-
-    def _by_options(
-        self,
-        planned: Sequence[PlannedRun],
-        log: LogWriter[BatchState],
-        due: Mapping[str, Due],
-        *,
-        confirmed_before: bool,
-    ) -> frozenset[str]:
-        """Which runs --confirm and --plan confirm: each that is in their list of plans as it is now.
-
-        confirmed_before: whether another run can begin. Raises NotConfirmed when none can.
-        """
-        arguments, to_confirm, state, now = self._arguments, _to_confirm(planned, due), log.progress, time.time()
-        given = arguments.confirm or 0, arguments.plan or ""
-        covered = state.covered(given, planned, due, now)
-        if given not in {*state.given, *state.planned} or not (covered or confirmed_before):
-            why = _not_covered(state, given, to_confirm, now)
-            raise NotConfirmed(
-                f"not confirmed: --confirm {arguments.confirm} --plan {arguments.plan} {why}; {due_words(due)}. "
-                f"Nothing was sent. If this plan is what you want{self._words_to_confirm(planned, to_confirm, log)}"
-            )
-        return covered
-
-    async def _on_terminal(
-        self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], due: Mapping[str, Due]
-    ) -> None:
-        """Ask for the number of ids that remain. Raises NotConfirmed for another one."""
-        to_confirm = _to_confirm(planned, due)
-        left_ids = sum(run.remaining for run in planned if run.name in to_confirm.runs)
-        rest = "" if left_ids == to_confirm.ids else f", which remain of {to_confirm.ids:,},"
-        total = f"{counted(left_ids, 'id')} of {counted(len(due), 'run')}{rest}"
-        say(f"\n{total} will be sent: {due_words(due)}.", "question")
-        if (typed := await line_typed("number of ids")) != str(left_ids):
-            line = self._line_to_confirm(planned, to_confirm, log)
-            raise NotConfirmed(
-                f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
-                f"question:\n  {line}"
-            )
-
-    def _words_to_confirm(
-        self, planned: Sequence[PlannedRun], to_confirm: ToConfirm, log: LogWriter[BatchState]
-    ) -> str:
-        line = self._line_to_confirm(planned, to_confirm, log)
-        return words_to_confirm(line, self._arguments.confirm, to_confirm.ids)
-
-    def _line_to_confirm(
-        self, planned: Sequence[PlannedRun], to_confirm: ToConfirm, log: LogWriter[BatchState]
-    ) -> CommandLine:
-        """The command that confirms these runs. The log keeps its plan for a day, as it keeps the plan of `batch plan`.
-
-        Only `batch plan` renews a plan that was given and is too old: no command renews its own plan.
-        """
-        arguments = self._arguments
-        if to_confirm.key == (arguments.confirm, arguments.plan):
-            line = replace(arguments.line, names=("plan", str(arguments.file)))
-            return line.without("--not-after", "--stop-after-failures", "--listen", "--json")
-        log.enqueue(_list_of(planned, to_confirm))
-        return _confirming(arguments, to_confirm)
 
     async def _settle_all(self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], keeper: RateKeeper) -> None:
         """Run every run that can begin, so many at once. A run that halts stops no other."""
@@ -665,6 +538,128 @@ class Night:
             say(f"To verify the results:\n  {verify}\nTo write a report of all runs:\n  {report}", "to_verify")
         else:
             say(f"To go on with the runs that are not complete:\n  {line}", "to_go_on")
+
+
+class Confirmation:
+    """Compares the options of one `batch run` with its plans, or asks on the terminal.
+
+    log: of the batch. due: the runs that have to be confirmed, each with the reason. to_confirm: these runs added up.
+    """
+
+    def __init__(self, arguments: BatchArguments, planned: Sequence[PlannedRun], log: LogWriter[BatchState]) -> None:
+        self._arguments = arguments
+        self._planned = planned
+        self._log = log
+        self._given = arguments.confirm, arguments.plan
+        self.due = log.progress.due(planned, time.time(), read_key(arguments.environ))
+        self.to_confirm = _to_confirm(planned, self.due)
+
+    async def confirm(self, specs: Mapping[str, str]) -> tuple[BatchConfirmed | None, Mapping[str, Due]]:
+        """Returns the confirmation (None when nothing was confirmed) and the unconfirmed runs.
+
+        specs: of each run, the digest of what the file says of it. Raises NotConfirmed when no run can begin.
+        """
+        arguments, due = self._arguments, self.due
+        if (arguments.confirm is None) is not (arguments.plan is None):
+            missing = "--confirm" if arguments.confirm is None else "--plan"
+            again = f" To confirm{self._words_to_confirm()}" if due else ""
+            raise NotConfirmed(f"not confirmed: {missing} missing; --confirm and --plan confirm together.{again}")
+        if not due:
+            self._check_nothing_else_is_meant()
+            return None, {}
+        how, covered = await self._covered()
+        left = {name: why for name, why in due.items() if name not in covered}
+        if left:
+            others = self._line_to_confirm(_to_confirm(self._planned, left)).without("--json")
+            names = ", ".join(f"{name} ({why})" for name, why in left.items())
+            say(
+                f"Not confirmed, so not begun: {names}. The other runs go on. To confirm these:\n  {others}",
+                "batch.left",
+            )
+        if not covered:
+            return None, left
+        runs = {
+            run.name: {**{name: run.values[name] for name in PINNED}, "digest": run.digest, "spec": specs[run.name]}
+            for run in self._planned
+            if run.name in covered
+        }
+        user = process_facts(os.getpid())["user"]
+        ids, digest = sum(run["ids"] for run in runs.values()), arguments.plan or self.to_confirm.digest
+        confirmed = BatchConfirmed(_now(), ids, digest, how.value, user, runs)
+        return with_mac(confirmed, make_key(arguments.environ)), left
+
+    def _check_nothing_else_is_meant(self) -> None:
+        """Raise NotConfirmed for options that confirm a plan which is not of this batch, where no run is due."""
+        state, runs = self._log.progress, [run for run in self._planned if run.complete or run.needs_confirmation]
+        known = {*state.given, *state.planned, ToConfirm.of(runs, {}).key}
+        if self._arguments.plan is not None and self._given not in known:
+            raise NotConfirmed(
+                "not confirmed: --confirm and --plan are not those of a plan of this batch, and every run that can "
+                f"begin is confirmed already. Nothing was sent. Without them:\n  {self._arguments.line}"
+            )
+
+    async def _covered(self) -> tuple[How, frozenset[str]]:
+        """Confirm runs that are due, by the options or on the terminal. Returns how, and which runs are confirmed.
+
+        Raises NotConfirmed when none is confirmed, and no other run can begin.
+        """
+        others = (run for run in self._planned if run.needs_confirmation and not run.complete)
+        confirmed_before = any(run.name not in self.due for run in others)
+        if self._arguments.plan is not None:
+            return How.OPTIONS, self._by_options(confirmed_before=confirmed_before)
+        if sys.stdin is not None and sys.stdin.isatty():
+            await self._on_terminal()
+            return How.TYPED, frozenset(self.due)
+        if not confirmed_before:
+            line = self._line_to_confirm(self.to_confirm)
+            raise NotConfirmed(f"not confirmed: {due_words(self.due)}. Nothing was sent. To confirm:\n  {line}")
+        return How.OPTIONS, frozenset()
+
+    def _by_options(self, *, confirmed_before: bool) -> frozenset[str]:
+        """Which runs --confirm and --plan confirm: each that is in their list of plans as it is now.
+
+        confirmed_before: whether another run can begin. Raises NotConfirmed when none can.
+        """
+        state, now = self._log.progress, time.time()
+        confirm, plan = given = self._arguments.confirm or 0, self._arguments.plan or ""
+        covered = state.covered(given, self._planned, self.due, now)
+        if given not in {*state.given, *state.planned} or not (covered or confirmed_before):
+            why = _not_covered(state, given, self.to_confirm, now)
+            raise NotConfirmed(
+                f"not confirmed: --confirm {confirm} --plan {plan} {why}; {due_words(self.due)}. "
+                f"Nothing was sent. If this plan is what you want{self._words_to_confirm()}"
+            )
+        return covered
+
+    async def _on_terminal(self) -> None:
+        """Ask for the number of ids that remain. Raises NotConfirmed for another one."""
+        left_ids = sum(run.remaining for run in self._planned if run.name in self.due)
+        ids = self.to_confirm.ids
+        rest = "" if left_ids == ids else f", which remain of {ids:,},"
+        total = f"{counted(left_ids, 'id')} of {counted(len(self.due), 'run')}{rest}"
+        say(f"\n{total} will be sent: {due_words(self.due)}.", "question")
+        if (typed := await line_typed("number of ids")) != str(left_ids):
+            line = self._line_to_confirm(self.to_confirm)
+            raise NotConfirmed(
+                f"not confirmed: {typed!r} is not {left_ids}. Nothing was sent. To confirm without a "
+                f"question:\n  {line}"
+            )
+
+    def _words_to_confirm(self) -> str:
+        line = self._line_to_confirm(self.to_confirm)
+        return words_to_confirm(line, self._arguments.confirm, self.to_confirm.ids)
+
+    def _line_to_confirm(self, to_confirm: ToConfirm) -> CommandLine:
+        """The command that confirms these runs. The log keeps its plan for a day, as it keeps the plan of `batch plan`.
+
+        Only `batch plan` renews a plan that was given and is too old: no command renews its own plan.
+        """
+        arguments = self._arguments
+        if to_confirm.key == self._given:
+            line = replace(arguments.line, names=("plan", str(arguments.file)))
+            return line.without("--not-after", "--stop-after-failures", "--listen", "--json")
+        self._log.enqueue(_list_of(self._planned, to_confirm))
+        return _confirming(arguments, to_confirm)
 
 
 async def _plan_all(
