@@ -280,15 +280,7 @@ async def test_a_long_outage_of_a_real_run_is_told_once_and_its_end(tmp_path: Pa
                     await asyncio.to_thread(wait_until, lambda: len(told.received) > 1)
                     run.stop()
                     ended = await run.finished()
-                notices.ended(
-                    ended.progress,
-                    ended.session.ending,
-                    status=ended.status,
-                    exit_code=ended.exit_code,
-                    requests=ended.requests,
-                    duration_s=ended.duration_s,
-                    log_sha256=ended.log_sha256,
-                )
+                notices.ended(ended)
     *outages, last = told.events()
     assert last == "stop"
     assert outages == (["outage", "outage-over"] * len(outages))[: len(outages)]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bulkdel.core.log_entries import Changed, stamp
 from bulkdel.core.outcome import REMAINING, SKIPS
@@ -27,6 +27,9 @@ from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier, deliver
 from bulkdel.output import result, say
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import NotifySettings
+
+if TYPE_CHECKING:  # `verify` imports this module, and must not import what deletes
+    from bulkdel.library import Summary
 
 ERRORS: tuple[tuple[type[Exception], Cause], ...] = (
     (NotConfirmed, Cause.NOT_CONFIRMED),
@@ -96,30 +99,18 @@ class Notices:
 
         return self.notifier.watching(look, notice_of, warn, outage_s=outage_s, look_s=look_s)
 
-    def ended(
-        self,
-        progress: RunState,
-        ending: Ending,
-        *,
-        status: str,
-        exit_code: int,
-        requests: int,
-        duration_s: float,
-        log_sha256: str,
-    ) -> None:
-        """Tell how a run has ended. requests, duration_s: of this session.
-
-        Not its `Summary`: `verify` imports this module, and must not import what deletes.
-        """
+    def ended(self, ended: Summary) -> None:
+        """Tell how a run has ended."""
+        progress, ending = ended.progress, ended.session.ending
         self.known = replace(self.known, run_id=progress.header.run_id, counts=counts_of(progress))
         self._post(
-            what_ended(status),
-            status=status,
-            exit_code=exit_code,
+            what_ended(ended.status),
+            status=ended.status,
+            exit_code=ended.exit_code,
             cause=cause_of(ending, complete=progress.complete, asked=Changed.STOP in progress.changes),
-            requests=requests,
-            duration_s=duration_s,
-            log_sha256=log_sha256,
+            requests=ended.requests,
+            duration_s=ended.duration_s,
+            log_sha256=ended.log_sha256,
         )
 
     def reopened(self, progress: RunState) -> None:

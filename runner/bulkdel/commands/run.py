@@ -144,15 +144,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
                     reporter.event(event)
         ended = await opened.finished()
         ended = replace(ended, exit_code=ended.exit_code or exit_code)
-        notices.ended(
-            ended.progress,
-            ended.session.ending,
-            status=ended.status,
-            exit_code=ended.exit_code,
-            requests=ended.requests,
-            duration_s=ended.duration_s,
-            log_sha256=ended.log_sha256,
-        )
+        notices.ended(ended)
         status.end(ended)
         page.ended(steps := [*_next_steps(plan, ended)])
         _print_end(plan, ended, steps, which="last session" if already else "this session")
