@@ -29,7 +29,7 @@ LOADED = (
     *("tests.forked", "bulkdel.cli.app", "bulkdel.commands.run", "bulkdel.commands.verify"),
     *("bulkdel.commands.status", "bulkdel.commands.results", "bulkdel.commands.report", "bulkdel.commands.restore"),
     *("bulkdel.commands.forget", "bulkdel.commands.pack", "bulkdel.commands.unpack", "bulkdel.commands.batch"),
-    *("bulkdel.commands.several", "bulkdel.commands.watch", "encodings.idna", "structlog", "tests.warm"),
+    *("bulkdel.commands.several", "encodings.idna", "structlog", "tests.warm"),
 )
 OFF = "TESTS_EXEC"
 """In the environment: each command is started by `exec`. The program refuses a BULKDEL_… that it does not know."""

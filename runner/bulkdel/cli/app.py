@@ -17,10 +17,13 @@ from bulkdel.cli.batch import make_batch
 from bulkdel.cli.config import (
     JOB,
     ConfigFile,
+    check_job,
     forget_kubernetes,
     log_format,
     no_source,
+    plan_named,
     secrets_in_files,
+    source_of,
     tables_of,
     tables_with,
     value_of,
@@ -35,15 +38,15 @@ from bulkdel.cli.job_options import (
     with_job,
     with_options_of,
 )
-from bulkdel.cli.plan_source import check_job, plan_named, source_of
 from bulkdel.cli.wrong_words import refusal_of
 from bulkdel.command_line import is_option
 from bulkdel.core.option import ENV_PREFIX, INSTEAD, option_of
 from bulkdel.errors import BulkdelError, FileFailed, UsageError, of_the_machine, trace_of
 from bulkdel.format import printable, shown, steers
-from bulkdel.job import installed, job_names
+from bulkdel.job import Job, installed, job_names, load_job
 from bulkdel.output import Stdout, detach_stdio, open_log, result, say, say_error, stderr_log
 from bulkdel.parameters import options_of
+from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.settings import (
     EVERYDAY,
     NotifySettings,
@@ -56,8 +59,6 @@ from bulkdel.settings import (
 )
 
 if TYPE_CHECKING:
-    from bulkdel.job import Job
-    from bulkdel.safety.plan_from_file import PlanFile
     from bulkdel.safety.run_plan import RunArguments
 
 HELP = """Do a job for every id of a large export through an API, such as delete users, and keep track of each id.
@@ -253,7 +254,6 @@ def restore(
 def _arguments(
     command: str, job: str, export: str, settings: RunSettings | PlanSettings, given: Invocation, *, parameters: Any
 ) -> RunArguments:
-    from bulkdel.job import load_job
     from bulkdel.parameters import parameters_of
     from bulkdel.safety.run_plan import RunArguments
 
@@ -342,8 +342,7 @@ def status(
         Show it again and again until the run ends.
     """
     from bulkdel.commands import several
-    from bulkdel.commands.status import print_audit, print_status
-    from bulkdel.commands.watch import watch as watch_run
+    from bulkdel.commands.status import print_audit, print_status, watch_run
     from bulkdel.place.finding import find_runs
 
     if watch and (audit or json):
@@ -562,7 +561,6 @@ def unpack(archive: Path, /, *, to: Path | None = None) -> int:
 
 def jobs() -> int:
     """List the installed jobs: what they do, whether it can be undone, the id types they know, their own options."""
-    from bulkdel.job import load_job
     from bulkdel.parameters import check_type
 
     for name in job_names():

@@ -1,11 +1,11 @@
-"""The config file and the environment variables: the places of options that were not typed."""
+"""The places of options that were not typed: the config file, the environment variables, the plan of `run --plan`."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -13,16 +13,18 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import App, ArgumentCollection, Token
 from cyclopts.config import Dict
 
-from bulkdel.command_line import quoted
+from bulkdel.command_line import TO_TYPE, CommandLine, quoted
 from bulkdel.conditions import joined
 from bulkdel.core.address import address_of
 from bulkdel.core.option import ENV_PREFIX, INSTEAD, field_of, file_variable_of, option_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
+from bulkdel.job import Job, loadable_jobs
 from bulkdel.notify.message import VARIABLE as EVENT
+from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile
 from bulkdel.secret_file import read_secret
 from bulkdel.settings import (
     PlanSettings,
@@ -50,6 +52,12 @@ IN_FILES = ("notify",)
 JOB = variable_of("job")
 ARGUMENTS = frozenset({JOB, variable_of("export")})
 """The variables of the two arguments of `run` and `plan`."""
+
+Source = Callable[[App, tuple[str, ...], ArgumentCollection], None]
+"""What gives a command its values, as cyclopts calls it."""
+
+EXPORT = "EXPORT"
+"""The argument of `run` with the export, as cyclopts names it."""
 
 KUBERNETES = re.compile(
     r"BULKDEL_(PORT|PORT_.*|SERVICE_.*)"
@@ -187,10 +195,8 @@ def tables_with(tables: Mapping[str, Any], environ: Mapping[str, str]) -> Mappin
     options = {*map(variable_of, OPTIONS), *map(file_variable_of, IN_FILES), *ARGUMENTS}
     if not own.keys() - options:
         return tables
-    # Only here: it loads every job.
-    from bulkdel.job import loadable_jobs
+    # Only here: they take their time to load, and `loadable_jobs` loads every job.
     from bulkdel.safety.argument_checks import LISTEN, TOKENS
-    from bulkdel.safety.plan_from_file import OTHER_USER
     from bulkdel.safety.protect import NUMBERS, PROTECT, PROTECTED, guard_of, stricter
 
     keys = {PROTECT: (*PROTECTED, *NUMBERS, OTHER_USER), LISTEN: TOKENS}
@@ -256,6 +262,60 @@ def value_of(name: str, words: Sequence[str], environ: Mapping[str, str]) -> str
         elif word == option and following is not None:
             found = following
     return found
+
+
+def plan_named(words: Sequence[str], environ: Mapping[str, str]) -> PlanFile | None:
+    """The plan of a `run --plan`; None for any other command. Raises UsageError when it cannot be used."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    path = value_of("plan", words, environ) if command == "run" else None
+    if path is None:
+        return None
+    if not path:  # an unset variable of a script
+        raise UsageError("--plan is empty: name a file, or leave it out")
+    return PlanFile.read(Path(path))
+
+
+def check_job(plan: PlanFile | None, job: Job | None, environ: Mapping[str, str]) -> None:
+    """Refuse another job than that of the plan: it has other options. Raises UsageError."""
+    if plan is not None and (named := environ.get(JOB, plan.names[0])) != plan.names[0]:
+        raise UsageError(
+            f"{plan.path}: its job is {shown(plan.names[0])}, and {JOB} is {shown(named)}. Nothing was sent. Unset "
+            f"{JOB}, or name the plan of that job"
+        )
+    if plan is not None and job is not None and job.name != plan.names[0]:
+        raise UsageError(
+            f"{plan.path}: this run is not the one that was planned. Nothing was sent.\n  job: the plan has "
+            f"{shown(plan.names[0])}, now {job.name}\nLeave the job out, or make another plan: `bulkdel plan "
+            f"{job.name} … --out FILE`"
+        )
+
+
+def source_of(plan: PlanFile | None) -> Source:
+    """A source of values for cyclopts: what is neither typed nor set here is as in the plan.
+
+    What is set here and must not differ from the plan is compared with it later, and refused. An export at an address
+    is not given: no address is asked that only a file names. Raises UsageError then.
+    """
+
+    def give(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        if plan is None:
+            return
+        given = {**plan.options, EXPORT: plan.names[1:2]}
+        for one in arguments:
+            if one.tokens:
+                continue
+            if one.name == EXPORT and plan.export_elsewhere:
+                line = CommandLine("run", (plan.names[0], TO_TYPE)).plus("--plan", plan.path)
+                raise UsageError(
+                    f"{plan.path}: its export is at the address {shown(plan.names[1])}. Nothing was asked there. If it "
+                    f"is meant, type it for {TO_TYPE}:\n  {line}"
+                )
+            off = f"--no-{one.name.removeprefix('--')}"
+            for option, word in ((one.name, "true"), (off, "false")):
+                for number, value in enumerate(given.get(option, ()) or ((word,) if option in given else ())):
+                    one.append(Token(keyword=option, value=value, source=str(plan.path), index=number))
+
+    return give
 
 
 def forget_kubernetes() -> None:

@@ -16,9 +16,9 @@ from bulkdel.checkpoint.takeover import holder
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.results import UNREAD, print_results
+from bulkdel.commands.status import reader_left
 from bulkdel.commands.verify import VerifyArguments
 from bulkdel.commands.verify import verify as verify_run
-from bulkdel.commands.watch import reader_left
 from bulkdel.core.batch import first_that_applies
 from bulkdel.core.handover import free_name
 from bulkdel.core.summary import counts_of, state_of
