@@ -1113,7 +1113,7 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
 )
 @mutant(
     "the time of day that has stopped a run of a batch means the next day",
-    "_meant_for_the_day_before",
+    "_next_day",
     swap("NEXT_DAY_S", "-1"),
 )
 @mutant(

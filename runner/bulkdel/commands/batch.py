@@ -370,10 +370,8 @@ class Night:
 
     def _check_day(self, state: BatchState) -> None:
         """Refuse a time of day that has just stopped this batch: from now on it means the next day."""
-        text, stopped, until = self._batch.not_after, state.stop, self._until
-        if text is None or until is None or stopped is None or not is_time_of_day(text):
-            return
-        if means_the_next_day(stopped.facts.get("not_after"), until, datetime.now(UTC), within_s=NEXT_DAY_S):
+        text, stopped = self._batch.not_after, None if state.stop is None else state.stop.facts.get("not_after")
+        if (until := _next_day(text, stopped)) is not None:
             line = self._arguments.line.plus("--not-after", until.isoformat())
             raise NotConfirmed(
                 f"not confirmed: --not-after {text} has just stopped this batch, and would now mean "
@@ -471,11 +469,8 @@ class Night:
         self._children.drain(signal.SIGTERM, self._drain_s)
 
     async def _child(self, run: BatchRun, planned: PlannedRun, keeper: KeeperAddress) -> RunEnd:
-        more: dict[str, Any] = {
-            "json": True,
-            "log_format": "json",
-            "progress_every": f"{self._reporter.child_every_s:g}s",
-        }
+        every = f"{self._reporter.child_every_s:g}s"
+        more: dict[str, Any] = {"json": True, "log_format": "json", "progress_every": every}
         if planned.needs_confirmation:
             more |= {"pool": planned.values["pool"], "confirm": planned.ids}
             if planned.values["confirm_host"] is not None:  # it was typed
@@ -488,10 +483,9 @@ class Night:
         progress.begin("running")
         self._under_way[run.name] = run.place_in(self._batch.base)
         work = Work(placed.words("run", more), environment, keeper)
-        # This batch has the log of this run. So only the process that was lost may still write it.
-        again = (
-            replace(work, words=placed.words("run", {**more, "take_over": True})) if is_store_url(run.place) else None
-        )
+        again = None
+        if is_store_url(run.place):  # this batch has the log of this run: only the process that was lost may write it
+            again = replace(work, words=placed.words("run", {**more, "take_over": True}))
         try:
             return await run_child(self._children, work, self._batch.base / run.folder / RUN_LOG, progress.take, again)
         finally:
@@ -751,18 +745,29 @@ def _stopped_in(state: BatchState) -> Mapping[str, str]:
 
 def _meant_for_the_day_before(run: BatchRun, state: BatchState) -> str | None:
     """Why a run cannot begin: its not_after, a time of day, has just stopped it, and now means the next day."""
-    text, now = str(run.options.get("not_after", "")), datetime.now(UTC)
-    stopped = _stopped_in(state).get(run.name)
-    if stopped is None or not is_time_of_day(text):
+    text = str(run.options.get("not_after", ""))
+    try:
+        until = _next_day(text, _stopped_in(state).get(run.name))
+    except UsageError:  # its plan says why
+        until = None
+    if until is None:
         return None
-    with suppress(UsageError):  # its plan says why
-        until = until_of(text, now)
-        if means_the_next_day(stopped, until, now, within_s=NEXT_DAY_S):
-            return (
-                f"its not_after {text} has just stopped it, and would now mean {until_words(until)}. If that is meant, "
-                f'write not_after = "{until.isoformat()}"'
-            )
-    return None
+    return (
+        f"its not_after {text} has just stopped it, and would now mean {until_words(until)}. If that is meant, "
+        f'write not_after = "{until.isoformat()}"'
+    )
+
+
+def _next_day(text: str | None, stopped: str | None) -> datetime | None:
+    """What a time of day means now, where it has just stopped a run: the same time of the next day. Else None.
+
+    stopped: when that run was stopped, ISO 8601. Raises UsageError for a text that is no time.
+    """
+    if text is None or not is_time_of_day(text):
+        return None
+    now = datetime.now(UTC)
+    until = until_of(text, now)
+    return until if means_the_next_day(stopped, until, now, within_s=NEXT_DAY_S) else None
 
 
 def _not_confirmed(run: PlannedRun, why: Due) -> PlannedRun:

@@ -19,11 +19,11 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.steps import run_step, showing
+from bulkdel.commands.steps import run_shown, run_step
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.plan_file import FORMAT, FORMAT_MEMBER, SHA256, sealed, text_of, valid_until
 from bulkdel.durable import atomic_file
-from bulkdel.engine.signals import Signals, run_loop
+from bulkdel.engine.signals import Signals
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.http.connecting import connect_in
@@ -64,11 +64,12 @@ def plan(arguments: RunArguments) -> int:
             found = run_step(step, reading, arguments.settings, signals)
         if found.target.key is not None and found.ids and not found.complete:
             asking = Asking(found)
-            found = run_loop(_asked(found, asking, arguments), signals, lambda: asking.text)
+            checking = with_sample_check(found, asking, connect=connect_in(arguments.environ))
+            found = run_shown(checking, lambda: asking.text, arguments.settings, signals)
             if not found.rows_known:
                 found = run_step(partial(exclude_looked_up, found, reading), reading, arguments.settings, signals)
         values = values_in(found, In.JSON)
-        fault = _why_refused(found) if out is None else _why_not_written(found, out)
+        fault = _why_refused(found, out)
         written = None if out is None or fault is not None else _write_plan(found, out)
         if arguments.settings.json:
             result(json.dumps(values if written is None else {**values, **written.to_json()}))
@@ -80,11 +81,6 @@ def plan(arguments: RunArguments) -> int:
         if fault is not None:
             raise fault
         return 0
-
-
-async def _asked(found: RunPlan, asking: Asking, arguments: RunArguments) -> RunPlan:
-    async with showing(lambda: asking.text, arguments.settings):
-        return await with_sample_check(found, asking, connect=connect_in(arguments.environ))
 
 
 def _show(found: RunPlan) -> None:
@@ -154,21 +150,18 @@ def _check_out(path: Path, arguments: RunArguments) -> None:
         raise UsageError(f"--out {path}: the folder {path.absolute().parent} does not exist; make it first")
 
 
-def _why_refused(plan: RunPlan) -> BulkdelError | None:
-    """The error with which a run of this plan would end before its confirmation; None for one that can begin."""
-    trouble = sample_trouble(plan)
-    return None if trouble is None else Halted(trouble)
+def _why_refused(plan: RunPlan, out: Path | None) -> BulkdelError | None:
+    """The error with which a run of this plan would end before its confirmation; None for one that can begin.
 
-
-def _why_not_written(plan: RunPlan, path: Path) -> BulkdelError | None:
-    """The error for a plan that could not be run, so it is not written either; None for one that can."""
-    said = f"{path}: this plan could not be run, so it was not written: "
-    if plan.ids == 0:
+    out: where the plan is to be written; one that could not be run is not.
+    """
+    said = "" if out is None else f"{out}: this plan could not be run, so it was not written: "
+    if out is not None and plan.ids == 0:
         return NotAcceptable(f"{said}there is nothing to {plan.words.verb}")
-    if plan.complete:
+    if out is not None and plan.complete:
         status = CommandLine("status", (str(plan.run),))
         return NotAcceptable(f"{said}its run is complete already: {status}")
-    if plan.pool is None:
+    if out is not None and plan.pool is None:
         return UsageError(f"{said}the pool is known only after a sign-in. For credentials: {plan.target.key_hint}")
     trouble = sample_trouble(plan)
     return None if trouble is None else Halted(f"{said}{trouble}")

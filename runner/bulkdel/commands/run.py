@@ -313,15 +313,12 @@ def _next_steps(plan: RunPlan, ended: Summary) -> Iterator[FollowUp]:
         yield _going_on(plan, ended)
     if readable and _can_be_restored(plan, ended):
         undo = CommandLine("restore", of_run).plus_given(dict(plan.arguments.job.undo_options(None)))
-        found = step("to_restore", _to_restore(plan), undo, asks=True)
+        text = f"To see what a restore brings back of what was {plan.words.done}, and how to begin it"
+        found = step("to_restore", text, undo, asks=True)
         line = found.line
         if stores := _own_stores(plan, ended.progress):
             line = line.plus("--from-backup", *stores)
         yield found._replace(line=line.plus("--plan"), seen=undo.plus("--plan"))
-
-
-def _to_restore(plan: RunPlan) -> str:
-    return f"To see what a restore brings back of what was {plan.words.done}, and how to begin it"
 
 
 def _going_on(plan: RunPlan, ended: Summary) -> FollowUp:
@@ -339,7 +336,8 @@ def _going_on(plan: RunPlan, ended: Summary) -> FollowUp:
 
 def _print_next_commands(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp]) -> None:
     """Print where the bad rows are, and the commands that may follow."""
-    left_out = plan.export.invalid_to
+    given, left_out = plan.arguments, plan.export.invalid_to
+    lacks_notify = given.settings.notify and not is_set_elsewhere("notify", given.environ, given.config)
     if left_out is not None and left_out.exists():
         say(f"The bad rows that were left out are in {left_out}, the reasons in {left_out}{REASONS}", "bad_rows")
     for step in steps:
@@ -347,11 +345,5 @@ def _print_next_commands(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp
         if step.event == "to_go_on" and blind(ended.progress):
             text = how_to_settle_doubts(ended.progress, step.line.words)
         say(text, step.event, command=step.line.words)
-        if step.event == "to_go_on":
-            _say_left_out(plan.arguments)
-
-
-def _say_left_out(arguments: RunArguments) -> None:
-    """Say that the printed command lacks --notify, unless the environment or the config file gives it."""
-    if arguments.settings.notify and not is_set_elsewhere("notify", arguments.environ, arguments.config):
-        say(f"Its --notify is left out, because a URL is a secret: add it, or set {variable_of('notify')}.")
+        if step.event == "to_go_on" and lacks_notify:
+            say(f"Its --notify is left out, because a URL is a secret: add it, or set {variable_of('notify')}.")

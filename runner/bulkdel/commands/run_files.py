@@ -62,6 +62,7 @@ from bulkdel.settings import is_named_as_memberships
 from bulkdel.store_path import in_store, is_store_url, path_or_url
 
 MADE_AGAIN_WORDS, PUT_BACK_WORDS = "the records of a restore", "the memberships of a restore"
+MADE_BY_RESTORE = {MADE_AGAIN: MADE_AGAIN_WORDS, f"{PUTTING_BACK}/{PUT_BACK}": PUT_BACK_WORDS}
 """The exports that a restore makes. Each is in the place of its run."""
 
 ROWS, EXCLUDED_WORDS = PinnedFile(INPUT, "").words, PinnedFile(EXCLUDED, "").words
@@ -159,16 +160,13 @@ class RunFiles:
     export: Path | None
 
 
-def files_of(run: Path) -> list[RunFiles]:
+def files_of(run: Path, export: NamedFile | None = None) -> list[RunFiles]:
     """Find the files of a run, and of its restore. Reads every file that it finds.
+
+    export: that of a restore; None when the export is the user's own.
 
     Raises NotAcceptable when a log or a file cannot be read, or when a run or a verification is under way.
     """
-    return _files_of(run, None)
-
-
-def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
-    """See `files_of`. export: that of a restore; None when the export is the user's own."""
     place = log_place(run)
     if is_locked(place):
         raise NotAcceptable(f"{run}: a {writer_words(place)} is under way. Wait for it to end, then run this again.")
@@ -177,14 +175,10 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
     read = _Read.of(run)
     pinned, complete = read.progress.header.pinned, read.progress.complete
     original, restoring = original_of(run, read.progress), _is_restoring(read.progress)
-    restores = restore_places(run)
     derived = [
-        each
-        for restore in restores
-        for each in (
-            NamedFile(restore / MADE_AGAIN, MADE_AGAIN_WORDS, wanted=restoring),
-            NamedFile(restore / PUTTING_BACK / PUT_BACK, PUT_BACK_WORDS, wanted=restoring),
-        )
+        NamedFile(restore / name, words, wanted=restoring)
+        for restore in restore_places(run)
+        for name, words in MADE_BY_RESTORE.items()
     ]
     begun = [each for each in derived if (each.path.parent / LOG).exists()]
     own = _now(Path(read.progress.header.export_path), run, original)
@@ -195,24 +189,20 @@ def _files_of(run: Path, export: NamedFile | None) -> list[RunFiles]:
     stored = [each for each in names if in_store(each.path)]
     named = [placed for each in names if each not in stored for placed in _placed(each, run, original)]
     found = {each.path: _look(each) for each in named}
+    missing = (each for each in named if each.expected and found[each.path] is None)
     there = {path.absolute() for path in found}
     files = RunFiles(
         run,
         read.progress,
         read.sha256,
         tuple(file for file in found.values() if file is not None),
-        tuple(each for each in named if _is_missing(each, found, read.progress)),
+        tuple(each for each in missing if printable(each.path.name) not in read.progress.forgotten),
         tuple(stored),
         read.ids,
         read.made,
         own if export is None and own.absolute() not in there and own.is_file() else None,
     )
-    return [files, *(each for which in begun for each in _files_of(which.path.parent, which))]
-
-
-def _is_missing(named: NamedFile, found: Mapping[Path, PersonalFile | None], progress: RunState) -> bool:
-    """Whether a file is not where it should be, and not because an earlier `forget` has removed it."""
-    return named.expected and found[named.path] is None and printable(named.path.name) not in progress.forgotten
+    return [files, *(each for which in begun for each in files_of(which.path.parent, which))]
 
 
 def _beside(path: Path, run: Path) -> Path:
@@ -311,8 +301,7 @@ def _backups_of(facts: Mapping[str, Any], shards: Collection[int]) -> Iterator[s
 def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
     """Yield the files of one run, without its restore: each path once."""
     progress = read.progress
-    resumable = not progress.complete and progress.undo is None
-    resumable = resumable and progress.handed_over is None
+    resumable = not progress.complete and progress.undo is None and progress.handed_over is None
     restoring = _is_restoring(progress)
     yield from _named_rows(run, progress, wanted=resumable or restoring)
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
@@ -352,7 +341,7 @@ def _named_written(run: Path, *, restoring: bool) -> Iterator[NamedFile]:
     for folder in restore_places(run):
         yield NamedFile(folder / NEW_IDS, "the old and the new ids of a restore", wanted=restoring)
         yield NamedFile(folder / KEEP, "the ids of what came back")
-        written += [folder / name for name in (NEW_IDS, KEEP, MADE_AGAIN)] + [folder / PUTTING_BACK / PUT_BACK]
+        written += (folder / name for name in (NEW_IDS, KEEP, *MADE_BY_RESTORE))
     for path in written:
         yield from _matching(path.parent, rf"\.{re.escape(path.name)}\.\w+\.part", UNFINISHED)
 

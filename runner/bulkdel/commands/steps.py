@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.threads import in_thread
@@ -29,12 +29,17 @@ def run_step(step: Callable[[], T], progress: ReadingProgress, settings: CommonS
 
     progress: where the step notes how far it is.
     """
+    return run_shown(in_thread(step, progress.stop), lambda: progress.text, settings, signals)
 
-    async def run() -> T:
-        async with showing(lambda: progress.text, settings):
-            return await in_thread(step, progress.stop)
 
-    return run_loop(run(), signals, lambda: progress.text)
+def run_shown(main: Coroutine[Any, Any, T], doing: Callable[[], str], settings: CommonSettings, signals: Signals) -> T:
+    """Run a coroutine, and show what it does. The first signal ends it, and is raised as Interrupted."""
+
+    async def shown() -> T:
+        async with showing(doing, settings):
+            return await main
+
+    return run_loop(shown(), signals, doing)
 
 
 class ByteCount:

@@ -75,8 +75,7 @@ class VerifyArguments:
     @property
     def line(self) -> CommandLine:
         """The command line to type again."""
-        names = (str(self.run),)
-        line = CommandLine("verify", names)
+        line = CommandLine("verify", (str(self.run),))
         return line.plus_settings(self.settings, environ=self.environ, config=self.config)
 
 
@@ -100,7 +99,9 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         reopened = Reopened.open(path, settings.export, stack)
         progress = reopened.log_index.progress
         notices.reopened(progress)
-        _name_the_run(progress)
+        pinned = progress.header.pinned
+        known = {"run_id": progress.header.run_id, "job": pinned["job"], "pool": pinned["pool"]}
+        stderr_log().know(lambda: known)  # it is named in each JSON object from now on
         reopened, parameters, target = _find_target(arguments, reopened)
         log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
         stack.callback(log.close)
@@ -165,13 +166,6 @@ def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopen
         check_named_host(job, options, path, arguments.line)
     target = job.target(options)
     return replace(reopened, job=job), parameters, target
-
-
-def _name_the_run(progress: RunState) -> None:
-    """Name the run in each JSON object from now on."""
-    header = progress.header
-    known = {"run_id": header.run_id, "job": header.pinned["job"], "pool": header.pinned["pool"]}
-    stderr_log().know(lambda: known)
 
 
 def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:
