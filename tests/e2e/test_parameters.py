@@ -335,11 +335,8 @@ def test_a_resume_with_other_values_is_refused(bench: Bench) -> None:
 
 @mutant(
     "verify gives the job no parameters",
-    "_find_target",
-    swap(
-        'TargetOptions(arguments.settings.host or header.pinned["host"], table, arguments.environ, parameters)',
-        'TargetOptions(arguments.settings.host or header.pinned["host"], table, arguments.environ)',
-    ),
+    "_verify",
+    swap("reopened.job.target(options)", "reopened.job.target(replace(options, parameters=None))"),
 )
 def test_verify_gives_the_job_the_parameters_of_the_run(bench: Bench) -> None:
     (bench.folder / "mail.txt").write_text("Dear user")

@@ -1111,7 +1111,7 @@ def test_no_store_is_asked_that_only_the_log_of_an_earlier_run_names(tmp_path: P
 )
 @mutant(
     "a log that knows nothing of a file has all of it sent",
-    "_reads_beyond",
+    "_backups",
     swap(
         "not progress.header.shards and mac_holds(progress.start, read_key(environ))",
         "not progress.header.shards or mac_holds(progress.start, read_key(environ))",

@@ -36,9 +36,9 @@ from bulkdel.core.option import ENV_PREFIX
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import printable, shown
-from bulkdel.job import SANDBOX, Job, load_job
+from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.options import CONFIRMING, FILES
-from bulkdel.parameters import options_of_archive, options_of_run
+from bulkdel.parameters import from_pinned, options_of_archive, options_of_run
 from bulkdel.place.log_place import INDEX, INPUT, PinnedFile
 from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
@@ -53,6 +53,14 @@ def job_of(name: str, command: str) -> Job:
     """The job whose options a command that goes on has: that of the run, or its undo. Raises UsageError."""
     job = load_job(name)
     return job if command != "restore" or job.undo is None else load_job(job.undo)
+
+
+def target_options(
+    job: Job, progress: RunState, run: Path, config: Mapping[str, Any], environ: Mapping[str, str]
+) -> TargetOptions:
+    """The API of a run, as its log has it. config: all tables. Raises NotAcceptable for parameters of another job."""
+    parameters = from_pinned(job, progress.header.parameters, run)
+    return TargetOptions(progress.header.pinned["host"], config.get(job.config_table, {}), environ, parameters)
 
 
 def tables_of(job: Job) -> frozenset[str]:

@@ -35,7 +35,7 @@ from bulkdel.commands.restore_records import (
     records_coming_back,
     target_of,
 )
-from bulkdel.core.log_entries import MADE, Annotation, MembershipsSaved, Saved, stamp
+from bulkdel.core.log_entries import MADE, MembershipsSaved, Saved, stamp
 from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import EXIT_REFUSED
 from bulkdel.engine.backup import is_backup
@@ -208,14 +208,19 @@ def _check_which(which: WhichRestore, progress: RunState, place: Path) -> None:
     place: of its run. Raises NotAcceptable.
     """
     run, begun, folder = which.run, which.begun, which.folder
+    of_job = options_of_run(progress.header.pinned["job"])
     if which.named is not None and progress.undo is not None and not progress.undo.is_restored:
-        of_job = options_of_run(progress.header.pinned["job"])
         raise NotAcceptable(
             f"{run}: a restore of all its rows has begun, and brings back these too. Nothing was created.\n"
             f"{how_to_restore(progress, progress.undo, run, of_job)}"
         )
     if begun is not None and is_fresh(log_place(place)):
-        raise NotAcceptable(_begun_elsewhere(run, progress, begun))
+        raise NotAcceptable(
+            f"{run}: a restore of this run has begun, and it is not where this command looks for it. A second restore "
+            "might create accounts twice, and refuses those that came back. Nothing was created. It was "
+            f"{shown(begun.facts.get('run', 'not noted'))}. If it was moved, put it back. If it is in a store, name "
+            f"the store (--run).\n{how_to_restore(progress, begun, run, of_job)}"
+        )
     if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
         raise NotAcceptable(f"{run}: what it notes of the restore has no number of rows. Nothing was sent.")
     for path in (folder / NEW_IDS, folder / KEEP, folder / PUTTING_BACK / PUT_BACK) if begun is None else ():
@@ -224,17 +229,6 @@ def _check_which(which: WhichRestore, progress: RunState, place: Path) -> None:
                 f"{path}: is there, and a restore would replace it. No such restore has begun, so it is not from one. "
                 "Nothing was created. Move it away, then run the same command again."
             )
-
-
-def _begun_elsewhere(run: Path, progress: RunState, begun: Annotation) -> str:
-    """Why a second restore does not begin: the log of the first one is not where this command would go on with it."""
-    of_job = options_of_run(progress.header.pinned["job"])
-    return (
-        f"{run}: a restore of this run has begun, and it is not where this command looks for it. A second restore "
-        "might create accounts twice, and refuses those that came back. Nothing was created. It was "
-        f"{shown(begun.facts.get('run', 'not noted'))}. If it was moved, put it back. If it is in a store, name "
-        f"the store (--run).\n{how_to_restore(progress, begun, run, of_job)}"
-    )
 
 
 def _copy_of(arguments: RestoreArguments, progress: RunState, kept: MembershipsSaved) -> MembershipsSaved:
@@ -352,15 +346,15 @@ def _checked_jobs(arguments: RestoreArguments, progress: RunState) -> tuple[Job,
         raise NotAcceptable(
             f"{log}: is a run with --sandbox, whose {job.words.noun}s ended with it; there is nothing to restore"
         )
-    if host is not None and not same_host(host, pinned["host"]):
+    if host is None:
+        table = arguments.config.get(undo.config_table, {})
+        options = TargetOptions(pinned["host"], table, arguments.environ, arguments.parameters)
+        check_named_host(undo, options, log, arguments.typed)
+    elif not same_host(host, pinned["host"]):
         raise NotAcceptable(
             f"--host {host}: the run was against {pinned['host']}, and its {job.words.noun}s come back there. Leave "
             "--host out."
         )
-    if host is None:
-        table = arguments.config.get(undo.config_table, {})
-        options = TargetOptions(pinned["host"], table, arguments.environ, arguments.parameters)
-        check_named_host(undo, options, log, arguments.line.plus("--plan") if settings.plan else arguments.line)
     if not progress.backups:
         raise NotAcceptable(
             f"{log}: this run kept no backup (--backup), so no record of its {job.words.noun}s is left. "

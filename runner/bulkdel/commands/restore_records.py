@@ -15,6 +15,7 @@ from typing import Any
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.command_line import CommandLine
+from bulkdel.commands.moved_run import target_options
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import PLAIN
 from bulkdel.core.log_entries import Annotation, Saved
@@ -32,10 +33,9 @@ from bulkdel.export.reopen import Reopened
 from bulkdel.export.rows import ReadOptions
 from bulkdel.fleet.shard import shard_file
 from bulkdel.format import counted, shown
-from bulkdel.job import Job, Target, TargetOptions
+from bulkdel.job import Job, Target
 from bulkdel.output import say
 from bulkdel.own_key import read_key
-from bulkdel.parameters import from_pinned
 from bulkdel.place.finding import find_run
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_place
@@ -77,6 +77,11 @@ class RestoreArguments:
         """The command line to type again, without --plan."""
         line = CommandLine("restore", (str(self.run),)).plus_parameters(self.parameters)
         return line.plus_settings(replace(self.settings, plan=False), environ=self.environ, config=self.config)
+
+    @property
+    def typed(self) -> CommandLine:
+        """The same, with --plan where it was given."""
+        return self.line.plus("--plan") if self.settings.plan else self.line
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +165,7 @@ def derive(
             nonlocal step
             step = f"writing {to}: {rows:,} of {progress.rows:,} rows of the run"
 
-        beyond = _reads_beyond(progress, arguments.environ)
-        backups = [(*each, beyond) for each in backups_of(progress, log, given, _say_missing, beyond=beyond)]
+        backups = _backups(progress, log, given, arguments.environ)
         # Of several copies of an account the last one counts.
         all_backups = (*backups, *_earlier_backups(progress, earlier, arguments.environ))
         copies = (copies_in(path, known, beyond=more) for path, known, more in all_backups)
@@ -315,9 +319,7 @@ def make_place(folder: Path) -> None:
 
 def target_of(job: Job, progress: RunState, run: Path, config: Mapping[str, Any], environ: Mapping[str, str]) -> Target:
     """The API of a run as its log has it, to read its records."""
-    parameters = from_pinned(job, progress.header.parameters, run)
-    table = config.get(job.config_table, {})
-    return job.target(TargetOptions(progress.header.pinned["host"], table, environ, parameters))
+    return job.target(target_options(job, progress, run, config, environ))
 
 
 def records_coming_back(arguments: RestoreArguments, job: Job, progress: RunState, to: Path) -> Coming:
@@ -357,11 +359,10 @@ def names_of_backups(arguments: RestoreArguments, progress: RunState) -> Sequenc
 def check_typed(arguments: RestoreArguments, run: Path, paths: Sequence[Path], where: str, why: str) -> None:
     """Refuse backups that only a log names. where, why: they are what. Raises UsageError."""
     if paths:
-        line = arguments.line.plus("--plan") if arguments.settings.plan else arguments.line
         raise UsageError(
             f"{run}: names {counted(len(paths), 'backup')} {where}: {shown(', '.join(map(str, paths)))}. {why}, and "
             "only the log names it. Nothing was sent. If that is where you keep it, add --from-backup with it, and "
-            f"with each other backup of this run, to:\n  {line}"
+            f"with each other backup of this run, to:\n  {arguments.typed}"
         )
 
 
@@ -382,9 +383,7 @@ def _earlier_backups(
                     f"--records-of {path}: is a run on the {name} {other.header.pinned[name]}, and this one is on "
                     f"{own}. Nothing was created. Name a run on the same accounts."
                 )
-        beyond = _reads_beyond(other, environ)
-        backups = [(*each, beyond) for each in backups_of(other, path, (), _say_missing, beyond=beyond)]
-        if not backups:
+        if not (backups := _backups(other, path, (), environ)):
             raise NotAcceptable(f"--records-of {path}: no backup of this run is still there. Nothing was created.")
         found += backups
     return found
@@ -406,6 +405,12 @@ def only_logged(paths: Iterable[Path], run: Path, progress: RunState, environ: M
     return [path for path in paths if path not in typed and not is_within(path, run)]
 
 
-def _reads_beyond(progress: RunState, environ: Mapping[str, str]) -> bool:
-    """Whether what follows the durable part of a backup is read: not where another person may have named the file."""
-    return not progress.header.shards and mac_holds(progress.start, read_key(environ))
+def _backups(
+    progress: RunState, run: Path, given: Sequence[Path], environ: Mapping[str, str]
+) -> list[tuple[Path, Saved, bool]]:
+    """The backups of a run, each with what is durable of it, and whether what follows that is read too.
+
+    It is not read where another person may have named the file. given: as of `_own_backups`.
+    """
+    beyond = not progress.header.shards and mac_holds(progress.start, read_key(environ))
+    return [(*each, beyond) for each in backups_of(progress, run, given, _say_missing, beyond=beyond)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import AS_CONFIRMED, TO_TYPE, CommandLine, is_set_elsewhere
-from bulkdel.commands.moved_run import job_of, next_or_why
+from bulkdel.commands.moved_run import job_of, next_or_why, target_options
 from bulkdel.core.address import address_of
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
@@ -22,10 +22,10 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
-from bulkdel.job import SANDBOX, TargetOptions, load_job
+from bulkdel.job import SANDBOX, load_job
 from bulkdel.options import FILES, OF_THE_MACHINE, ONCE
 from bulkdel.own_key import read_key
-from bulkdel.parameters import from_pinned, options_of
+from bulkdel.parameters import options_of
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of, undone_by
 from bulkdel.safety.exclude import exclude_path
@@ -171,11 +171,9 @@ def _check_host(arguments: ResumeArguments, progress: RunState, typed: CommandLi
         return
     job = load_job(pinned["job"])
     try:
-        parameters = from_pinned(job, progress.header.parameters, arguments.run)
+        options = target_options(job, progress, arguments.run, arguments.config, arguments.environ)
     except NotAcceptable:  # the run itself says so
         return
-    table = arguments.config.get(job.config_table, {})
-    options = TargetOptions(pinned["host"], table, arguments.environ, parameters)
     line = replace(typed, names=(str(arguments.run),))
     line = line.plus("--without", *arguments.without) if arguments.without else line
     check_named_host(job, options, arguments.run, line)

@@ -19,7 +19,7 @@ import orjson
 from bulkdel.checkpoint.takeover import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.moved_run import how_to_go_on
+from bulkdel.commands.moved_run import how_to_go_on, target_options
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.ranges import positions_in
@@ -36,11 +36,10 @@ from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
 from bulkdel.http.connecting import connect_in
-from bulkdel.job import SANDBOX, Target, TargetOptions
+from bulkdel.job import SANDBOX, TargetOptions
 from bulkdel.log_words import back_words
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
-from bulkdel.parameters import from_pinned
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_at, log_place
@@ -102,7 +101,8 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         pinned = progress.header.pinned
         known = {"run_id": progress.header.run_id, "job": pinned["job"], "pool": pinned["pool"]}
         stderr_log().know(lambda: known)  # it is named in each JSON object from now on
-        reopened, parameters, target = _find_target(arguments, reopened)
+        reopened, options = _find_target(arguments, reopened)
+        target = reopened.job.target(options)
         log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
         stack.callback(log.close)
         resumed = log.progress.known.size > 0
@@ -142,30 +142,28 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             "status": status_of(ending, complete=counts.complete(ending)),
         }
         _print_summary(progress, counts, summary, reopened.job.target_state, as_json=settings.json)
-        _print_what_next(
-            arguments, reopened, counts, replace(ended, ending=ending), still_there=still_there, parameters=parameters
-        )
+        ended = replace(ended, ending=ending)
+        _print_what_next(arguments, reopened, counts, ended, still_there=still_there, parameters=options.parameters)
         code = exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
         notices.verified(ending, summary, asdict(counts), code)
         return code
 
 
-def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopened, Any, Target]:
-    """The run with its job as the config has it, the parameters of the job, and the target. Raises NotAcceptable."""
-    path, header, noun = arguments.run, reopened.log_index.progress.header, reopened.job.words.noun
-    if header.pinned["host"] == SANDBOX:
+def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopened, TargetOptions]:
+    """The run with its job as the config has it, and the API where it is verified. Raises NotAcceptable."""
+    path, progress, noun = arguments.run, reopened.log_index.progress, reopened.job.words.noun
+    if progress.header.pinned["host"] == SANDBOX:
         raise NotAcceptable(
             f"{path}: is a run with --sandbox, whose {noun}s ended with it; there is no {noun} to look up"
         )
-    table = arguments.config.get(reopened.job.config_table, {})
-    job = reopened.job.configured(table)
-    refuse_differences({"table": header.pinned.get("table", {})}, {"table": job.pinned}, path)
-    parameters = from_pinned(job, header.parameters, path)
-    options = TargetOptions(arguments.settings.host or header.pinned["host"], table, arguments.environ, parameters)
+    job = reopened.job.configured(arguments.config.get(reopened.job.config_table, {}))
+    refuse_differences({"table": progress.header.pinned.get("table", {})}, {"table": job.pinned}, path)
+    options = target_options(job, progress, path, arguments.config, arguments.environ)
     if arguments.settings.host is None:
         check_named_host(job, options, path, arguments.line)
-    target = job.target(options)
-    return replace(reopened, job=job), parameters, target
+    else:
+        options = replace(options, host=arguments.settings.host)
+    return replace(reopened, job=job), options
 
 
 def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:
