@@ -402,11 +402,10 @@ class Night:
             keeper.set_rate(group, rate)
         for run in planned:
             if run.trouble:
-                refused = RunEnd(run.exit, error=run.trouble)
-                self._end(run.name, await self._summed_up(by_name[run.name], refused, started=False))
+                await self._end(by_name[run.name], RunEnd(run.exit, error=run.trouble), started=False)
             elif run.complete:
                 before = log.progress.ended[run.name]
-                self._end(run.name, RunEnd(before.exit, before.facts))
+                await self._end(by_name[run.name], RunEnd(before.exit, before.facts), started=False)
         places = asyncio.Semaphore(batch.parallel)
 
         self._waiting = len(able)
@@ -416,14 +415,12 @@ class Night:
                 code = await self._closed_or_begun(run.name, log)
                 self._waiting -= 1
                 if code is not None:
-                    held_back = RunEnd(code, error=HELD_BACK)
-                    self._end(run.name, await self._summed_up(by_name[run.name], held_back, started=False))
+                    await self._end(by_name[run.name], RunEnd(code, error=HELD_BACK), started=False)
                     return
                 ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
                 if self._overdue and ended.exit == EXIT_SIGNAL + signal.SIGTERM:
                     ended = replace(ended, exit=EXIT_STOPPED)  # the signal was sent by this batch, at --not-after
-                ended = await self._summed_up(by_name[run.name], ended, started=True)
-                self._end(run.name, ended)
+                ended = await self._end(by_name[run.name], ended, started=True)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
         watches = [asyncio.create_task(watch) for watch in (self._stop_with_the_engine(), self._stop_at_the_time())]
@@ -503,10 +500,13 @@ class Night:
             return replace(ended, result={"status": "unknown"}, error=why) if started else ended
         return replace(ended, result=summary)
 
-    def _end(self, name: str, ended: RunEnd) -> None:
-        self._ended[name] = ended
+    async def _end(self, run: BatchRun, ended: RunEnd, *, started: bool) -> RunEnd:
+        """Take in how a run has ended, and return that with its summary. started: whether it had a process."""
+        ended = await self._summed_up(run, ended, started=started)
+        self._ended[run.name] = ended
         self._state = replace(self._state, failures=self._state.failures + (ended.exit in FAILURES))
-        self._progress[name].end(ended.result)
+        self._progress[run.name].end(ended.result)
+        return ended
 
     async def _keep(self, log: LogWriter[BatchState], entry: BatchRunBegun | BatchRunEnded) -> None:
         """Write to the log of the batch. When that fails, drain every child and begin no other."""
