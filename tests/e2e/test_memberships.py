@@ -735,8 +735,8 @@ def test_the_memberships_of_ones_own_restore_are_put_back_without_a_question(tmp
 
 @mutant(
     "the log of a restore is packed without its run",
-    "_refuse_restore",
-    swap("not is_of_restore(progress)", "progress.sent"),
+    "_check_run",
+    swap("is_of_restore(progress)", "is_of_restore(progress) and not progress.sent"),
 )
 @mutant(
     "status prints a command that packs a restore without its run",

@@ -224,12 +224,7 @@ def show(plan: Path, /) -> int:
 
 
 def restore(
-    run: RunPath,
-    /,
-    *,
-    settings: RestoreSettings | None = None,
-    parameters: OfTheJob = None,
-    given: Given,
+    run: RunPath, /, *, settings: RestoreSettings | None = None, parameters: OfTheJob = None, given: Given
 ) -> int:
     """Create the accounts again that a run has deleted, from its backup. The same command again resumes.
 
@@ -484,13 +479,7 @@ def verify(*runs: RunPath, settings: VerifySettings | None = None, given: Given)
     return several.verify([VerifyArguments(place, own, tables, os.environ) for place in find_runs(runs)])
 
 
-def forget(
-    run: RunPath,
-    /,
-    *,
-    confirm: Annotated[int | None, count(0)] = None,
-    abandon: Flag = False,
-) -> int:
+def forget(run: RunPath, /, *, confirm: Annotated[int | None, count(0)] = None, abandon: Flag = False) -> int:
     """Remove the files of a run that hold personal data: copies, backups, lists. The log stays, and says so.
 
     Lists every file first. Your own export, links, and files that are not what the run wrote are left.

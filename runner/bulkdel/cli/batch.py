@@ -275,9 +275,9 @@ def of_this_machine(config: Path | None, environ: Mapping[str, str]) -> tuple[Ma
     return {**environ, CONFIG: str(Path(named).absolute())}, tables_with(tables_of(named), environ)
 
 
-def make_batch(name: str = "batch") -> App:
+def make_batch() -> App:
     """The command `bulkdel batch`."""
-    app = App(name=name, help="Many runs, such as one for each of many pools, as one.", help_epilogue=EPILOGUE)
+    app = App(name="batch", help="Many runs, such as one for each of many pools, as one.", help_epilogue=EPILOGUE)
     for command in (plan, run, status, ctl, verify):
         app.command(command, config=[no_source], help_epilogue=EPILOGUE)
     return app

@@ -91,25 +91,11 @@ class _Made:
     size: int
 
 
-def _refuse_some(progress: RunState, run: Path) -> None:
-    """Refuse to hand a run over while a restore of some accounts has not ended: both machines could go on with it."""
-    for number, noted in progress.restores.items():
-        if noted.facts.get("only") and not noted.is_restored:
-            how = how_to_go_on_restoring(noted, run, options_of_run(progress.header.pinned["job"]))
-            raise NotAcceptable(f"{run}: restore-{number} has not ended. Nothing was packed. End it first.\n{how}")
-
-
 def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Made:
     """Do it. Blocks."""
     progress.fetched("finding the files of the run")
     runs = files_of(run)
-    _refuse_restore(runs[0].progress, run, arguments.out)
-    _refuse_some(runs[0].progress, run)
-    packed = runs[0].progress.handed_over
-    if packed is not None and not arguments.again:
-        raise NotAcceptable(f"{run}: nothing was packed. {how_to_take_back(packed, run)}")
-    if packed is None and arguments.again:
-        raise UsageError("--again: this run was not handed over yet. Leave it out")
+    _check_run(runs[0].progress, run, arguments)
     contents = contents_of(runs, arguments.moved, arguments.config)
     with ExitStack() as stack:
         annotator = stack.enter_context(annotating(log_place(run, WRITING)))
@@ -143,13 +129,21 @@ def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Ma
     return _Made(manifest, contents, sha256, size)
 
 
-def _refuse_restore(progress: RunState, run: Path, out: Path) -> None:
-    """Raise NotAcceptable for the log of a restore: without its run no archive of it goes on."""
-    if not is_of_restore(progress):
-        return
-    line = to_pack(progress, run)
-    how = f"It is packed with its run:\n  {line.plus('--out', out)}" if line else "Pack its run."
-    raise NotAcceptable(f"{run}: is a restore. Nothing was packed. {how}")
+def _check_run(progress: RunState, run: Path, arguments: PackArguments) -> None:
+    """Refuse a run that is not handed over, or not once more. Raises NotAcceptable, and UsageError for --again."""
+    if is_of_restore(progress):  # without its run no archive of it goes on
+        line = to_pack(progress, run)
+        how = f"It is packed with its run:\n  {line.plus('--out', arguments.out)}" if line else "Pack its run."
+        raise NotAcceptable(f"{run}: is a restore. Nothing was packed. {how}")
+    for number, noted in progress.restores.items():
+        if noted.facts.get("only") and not noted.is_restored:  # both machines could go on with it
+            how = how_to_go_on_restoring(noted, run, options_of_run(progress.header.pinned["job"]))
+            raise NotAcceptable(f"{run}: restore-{number} has not ended. Nothing was packed. End it first.\n{how}")
+    packed = progress.handed_over
+    if packed is not None and not arguments.again:
+        raise NotAcceptable(f"{run}: nothing was packed. {how_to_take_back(packed, run)}")
+    if packed is None and arguments.again:
+        raise UsageError("--again: this run was not handed over yet. Leave it out")
 
 
 def _other_logs(runs: Sequence[RunFiles]) -> list[LogPlace]:
