@@ -1220,7 +1220,7 @@ def test_a_place_that_is_changed_in_the_file_is_confirmed_anew(tmp_path: Path) -
 
 @mutant(
     "a run with a window is confirmed anew each night",
-    "Confirmation.confirm",
+    "_Confirmation.confirm",
     swap('"digest": run.digest', '"digest": run.values["digest"]'),
 )
 def test_a_run_with_a_window_is_confirmed_once(tmp_path: Path) -> None:

@@ -345,7 +345,7 @@ class Night:
 
         async def prepare() -> tuple[list[PlannedRun], BatchConfirmed | None]:
             planned = await self._plan(log.progress, keeper)
-            confirmation = Confirmation(self._arguments, planned, log)
+            confirmation = _Confirmation(self._arguments, planned, log)
             due, to_confirm = confirmation.due, confirmation.to_confirm
             say("\n".join(table_lines(planned, due)), "batch.plan", plan=plan_values(planned, due, to_confirm))
             confirmed, left = await confirmation.confirm({run.name: run.spec for run in self._batch.runs})
@@ -534,7 +534,7 @@ class Night:
             say(f"To go on with the runs that are not complete:\n  {line}", "to_go_on")
 
 
-class Confirmation:
+class _Confirmation:
     """Compares the options of one `batch run` with its plans, or asks on the terminal.
 
     log: of the batch. due: the runs that have to be confirmed, each with the reason. to_confirm: these runs added up.

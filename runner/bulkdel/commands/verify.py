@@ -98,9 +98,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         reopened = Reopened.open(path, settings.export, stack)
         progress = reopened.log_index.progress
         notices.reopened(progress)
-        pinned = progress.header.pinned
-        known = {"run_id": progress.header.run_id, "job": pinned["job"], "pool": pinned["pool"]}
-        stderr_log().know(lambda: known)  # it is named in each JSON object from now on
+        _name_the_run(progress)
         reopened, options = _find_target(arguments, reopened)
         target = reopened.job.target(options)
         log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
@@ -164,6 +162,13 @@ def _find_target(arguments: VerifyArguments, reopened: Reopened) -> tuple[Reopen
     else:
         options = replace(options, host=arguments.settings.host)
     return replace(reopened, job=job), options
+
+
+def _name_the_run(progress: RunState) -> None:
+    """Name the run in each JSON object from now on."""
+    header = progress.header
+    known = {"run_id": header.run_id, "job": header.pinned["job"], "pool": header.pinned["pool"]}
+    stderr_log().know(lambda: known)
 
 
 def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at: str) -> LogWriter[Findings]:
