@@ -327,7 +327,7 @@ def test_a_resume_with_other_values_is_refused(bench: Bench) -> None:
     assert bench.confirmed("--group", "eng", "--template", "moved.txt", "--limit", 1).code == 0
     (bench.folder / "mail.txt").write_text("Dear user")
     install(bench.site, JOBS + NEWER)
-    assert "--more: the log has None, this run 'x'" in bench.confirmed(*given).err
+    assert "--more: the log has none, this run 'x'" in bench.confirmed(*given).err
     install(bench.site)
     assert bench.served.pool.deleted == 2
     assert bench.confirmed(*given).code == 0

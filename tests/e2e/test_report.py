@@ -268,7 +268,7 @@ def test_where_it_is_written(done: tuple[Path, Path], tmp_path: Path) -> None:
     for words, arguments in refused.items():
         with pytest.raises(UsageError, match=words):
             report(arguments)
-    with pytest.raises(FileFailed, match="There is no report"):
+    with pytest.raises(FileFailed, match="No file was left behind"):
         report(ReportArguments([log], tmp_path / "no" / "r.html"))
     with pytest.raises(NotAcceptable, match="there is no such run"):
         report(ReportArguments([tmp_path / "none"]))

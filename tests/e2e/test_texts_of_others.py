@@ -198,8 +198,8 @@ def test_a_log(tmp_path: Path) -> None:
     "the name of a member of a log makes a line of its own",
     "refuse_differences",
     swap(
-        'f"  {shown(_pinned_words(name))}: the log has {old.get(name)!r}, this run {new.get(name)!r}"',
-        'f"  {_pinned_words(name)}: the log has {old.get(name)!r}, this run {new.get(name)!r}"',
+        'f"  {shown(_pinned_words(name))}: the log has {_told(old.get(name))}, this run {_told(new.get(name))}"',
+        'f"  {_pinned_words(name)}: the log has {_told(old.get(name))}, this run {_told(new.get(name))}"',
     ),
 )
 def test_the_name_of_a_member_of_a_log(tmp_path: Path) -> None:

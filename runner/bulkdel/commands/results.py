@@ -235,7 +235,7 @@ def _new_file(out: Path) -> Iterator[BinaryIO]:
         with atomic_file(out) as file:
             yield file
     except OSError as error:
-        raise FileFailed(f"--out {out}: {error.strerror}. There is no report.") from error
+        raise FileFailed(f"--out {out}: {error.strerror}. No file was left behind.") from error
 
 
 def _write(data: bytes) -> None:

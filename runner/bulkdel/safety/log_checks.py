@@ -229,7 +229,7 @@ def refuse_differences(
         for pinned in (before, now)
     )
     different = [
-        f"  {shown(_pinned_words(name))}: the log has {_value_words(old.get(name))}, this run {_value_words(new.get(name))}"
+        f"  {shown(_pinned_words(name))}: the log has {_told(old.get(name))}, this run {_told(new.get(name))}"
         for name in {**new, **old}
         if name not in leave_out and _json_of(old.get(name)) != _json_of(new.get(name))
     ]
@@ -257,5 +257,5 @@ def _compared(parameter: Any) -> Any:
     return f"a file with SHA-256 {parameter['sha256']}" if isinstance(parameter, dict) else parameter
 
 
-def _value_words(value: Any) -> str:
+def _told(value: Any) -> str:
     return "none" if value is None else repr(value)
