@@ -13,6 +13,7 @@ from typing import Any
 import zstandard
 
 from bulkdel.cli.app import run_app
+from bulkdel_jobs.sandbox.users import fold
 from tests.campaigns.drawing import Drawn, Row
 from tests.campaigns.playing import RESULTS, RUN, Play
 from tests.harness import COUNTS, Ran, check_second_reader, finish, start
@@ -85,7 +86,8 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
     found = set[str]()
     if kept and (not deleted or alias):
         found.add("excluded")
-    poisonous = drawn.key(row.id) in set(map(drawn.key, drawn.lasting["poisonous"]))
+    refused = {fold(drawn.id_type, id_) for id_ in drawn.lasting["poisonous"]}  # as the server compares them
+    poisonous = fold(drawn.id_type, row.id) in refused
     if not deleted and poisonous:
         found.add("refused")  # perhaps before it was excluded
     if kept and not it.dead_when_kept[row.user]:

@@ -167,7 +167,7 @@ def test_completion_is_installed_by_one_command(tmp_path: Path) -> None:
     def completed(*words: str) -> list[str]:
         return checked(["bash", "-c", COMPLETE, "bash", *words], env=env, cwd=tmp_path).split()
 
-    assert sorted(completed("r")) == ["report", "restore", "results", "run"]
+    assert sorted(completed("r")) == ["report", "restore", "results", "resume", "run"]
     assert completed("run", "delete-users", "us") == ["users.jsonl"]
     assert {"--confirm", "--concurrency"} <= set(completed("run", "--con"))
     assert completed("run", "--in-doubt", "r") == ["resend"]
