@@ -40,7 +40,7 @@ async def test_an_unexpected_error_of_a_watch_is_raised_at_the_end() -> None:
 
 @mutant(
     "what is cancelled beside others is not awaited",
-    "all_of",
+    "end_all",
     swap("not task.cancelling()", "True"),
     case="cancelled",
 )

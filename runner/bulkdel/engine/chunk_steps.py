@@ -158,7 +158,7 @@ class ChunkInHand:
             decision = self._strategy.accepted(step, decision, self._intent_at)
         if decision.next_step is NextStep.PER_ID:
             decision = decision_per_id(step.records.ids, decision)
-            context.tally.note_uncertain(decision.reason or context.tally.uncertain)
+            context.tally.note_uncertain(decision.reason)
         if decision.accepted:
             context.tally.note_accepted()
         elif decision.next_step is NextStep.FORBIDDEN:  # before any success the key is refused, later the ids

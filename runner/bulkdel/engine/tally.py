@@ -78,8 +78,8 @@ class Tally:
         self.lag_s = max(self.lag_s, lag_s)
 
     def note_uncertain(self, why: str) -> None:
-        """Note why a chunk is left."""
-        self.uncertain = why
+        """Note why a chunk is left; an empty text says nothing."""
+        self.uncertain = why or self.uncertain
 
     def note_accepted(self) -> None:
         """Note that a request was accepted."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from bulkdel.engine.drain import Stop, drain_on_failure
 
 T = TypeVar("T")
+
+
+async def end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks, and wait until each of them has ended, also what it does when it is cancelled."""
+    for task in tasks:
+        if not task.cancelling():  # a second cancellation would cut its end short
+            task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 @asynccontextmanager
@@ -22,9 +31,7 @@ async def watching(begin: Callable[[Stop], object], *steps: Coroutine[Any, Any, 
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end_all(tasks)
         for step in steps:
             step.close()  # else Python warns of a coroutine that was never awaited
     for task in tasks:
@@ -41,11 +48,7 @@ async def all_of(steps: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            if not task.cancelling():  # a second cancellation would cut its end short
-                task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_all(tasks)
 
 
 async def ended_before(stop: Coroutine[Any, Any, object], step: Coroutine[Any, Any, object]) -> bool:
@@ -58,9 +61,7 @@ async def ended_before(stop: Coroutine[Any, Any, object], step: Coroutine[Any, A
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end_all(tasks)
     if stepping.cancelled():
         return False
     stepping.result()

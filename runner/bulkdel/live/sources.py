@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from bulkdel.core.log_entries import Changed, ChangedBy
 from bulkdel.core.pace import By, Wish
 from bulkdel.core.schedule import Schedule
+from bulkdel.engine.tasks import end_all
 from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, trace_of
 from bulkdel.library import Run
@@ -70,9 +71,7 @@ async def steerable(run: Run, plan: RunPlan, status: LiveStatus, steering: Steer
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end_all(tasks)
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:  # the run did not need it
                 text = f"bulkdel: a source of changes failed; the run was not touched.\n{trace_of(error)}"

@@ -23,6 +23,7 @@ from bulkdel.command_line import (
     how_to_take_back,
     next_command,
 )
+from bulkdel.core.id_type import IdType
 from bulkdel.core.option import option_of
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotAcceptable
@@ -70,14 +71,14 @@ def check_restored(opened: OpenedRun) -> None:
     See `kept_by_restores`. Raises NotAcceptable.
     """
     log, run = opened.log, opened.arguments.run
-    if log is None or log.complete or not opened.id_type.reusable:
+    if log is None or not may_name_restored(log, opened.id_type):
         return
     names_it = "a row that remains may name one of its accounts by another spelling. Nothing was sent."
     for number, undo in sorted(log.restores.items()):
         if not undo.is_restored:
             how = how_to_go_on_restoring(undo, run, options_of_run(log.header.pinned["job"]))
             raise NotAcceptable(f"{run}: restore-{number} of this run has not ended, and {names_it}\n{how}")
-    for keep in kept_by_restores(log, run):
+    for keep in kept_by_restores(log, run, opened.id_type):
         if not os.path.lexists(keep):
             raise NotAcceptable(
                 f"{keep}: is not there. It has the ids that a restore of this run has brought back, and {names_it} "
@@ -85,12 +86,18 @@ def check_restored(opened: OpenedRun) -> None:
             )
 
 
-def kept_by_restores(log: RunState, run: Path) -> list[Path]:
-    """The files with the ids that restores of this run have brought back. A resume excludes them.
+def may_name_restored(log: RunState, id_type: IdType) -> bool:
+    """Whether a row that remains may name an account that a restore of this run has brought back.
 
-    The rows of these accounts are settled. Where an id has several spellings, another row may name such an account too.
+    The row of that account is settled. But where an id may have several spellings, another row may name it too.
     """
-    return [restore_place(run, number) / KEEP for number in sorted(log.back)]
+    return id_type.reusable and not log.complete
+
+
+def kept_by_restores(log: RunState, run: Path, id_type: IdType) -> list[Path]:
+    """The files with the ids that restores of this run have brought back, which a resume excludes."""
+    back = sorted(log.back) if may_name_restored(log, id_type) else ()
+    return [restore_place(run, number) / KEEP for number in back]
 
 
 def check_no_copy(opened: OpenedRun) -> None:

@@ -139,9 +139,9 @@ def _opened(arguments: RunArguments, target: Target | None, log: RunState | None
     """What is known before anything is read. An age of --spare becomes a date: that of the log, if there is one."""
     settings = arguments.settings.with_instants(now, NO_GUARDS if log is None else log.guards)
     id_type = checked_id_type(arguments.job, settings)
-    if log is not None and not log.complete and id_type.reusable:
+    if log is not None:
         given = {located(str(name)) for name in settings.exclude or ()}
-        kept = [path for path in kept_by_restores(log, arguments.run) if located(str(path)) not in given]
+        kept = [path for path in kept_by_restores(log, arguments.run, id_type) if located(str(path)) not in given]
         settings = replace(settings, exclude=[*(settings.exclude or ()), *kept] or None)
     arguments = replace(arguments, settings=settings, config=with_logged(arguments.config, log))
     own_key = None if log is None or settings.sandbox else read_key(arguments.environ)
