@@ -504,10 +504,16 @@ def test_a_signal_ends_the_wait_for_the_processes_of_an_earlier_session(tmp_path
         assert set(it.effects(ids)) == {1}
 
 
+LINES_MIN = 8
+"""More lines than a test takes away from the log of a shard."""
+
+
 def stopped_in_the_middle(it: Case) -> None:
-    """Send a part, and stop."""
+    """Send a part, in every shard, and stop."""
     process = it.start()
     it.wait_until_deleted(300)
+    logs = [shard_log(it.log, number) for number in (1, 2, 3)]
+    wait_until(lambda: all(log.read_bytes().count(b"\n") > LINES_MIN for log in logs), process)
     process.send_signal(signal.SIGINT)
     assert finish(process).code == 130
 
