@@ -65,7 +65,10 @@ def store_path(text: str) -> StorePath:
             "the URL of a store has a user or a password in it. Credentials come from the environment; leave them out"
         )
     if address is None or not _is_plain(address):
-        raise UsageError(f"{shown_address(text)!r}: is not the URL of a store. Give one like {EXAMPLES}")
+        raise UsageError(
+            f"{shown_address(text)!r}: is not the URL of a store. Give one like {EXAMPLES}. Its path has no ?, # or "
+            "part that is empty, . or .."
+        )
     place = [address.place] if address.place else []
     return StorePath(f"{address.scheme}:", *place, *address.key.strip("/").split("/"))
 

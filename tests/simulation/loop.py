@@ -96,6 +96,10 @@ class _Job(concurrent.futures.Future[T]):
         self.run()
         return super().result(timeout)
 
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.run()
+        return super().exception(timeout)
+
 
 async def at_once(step: Callable[[], T], stop: Callable[[], None]) -> T:
     """Run a blocking step at once: in the place of `bulkdel.engine.threads.in_thread`."""

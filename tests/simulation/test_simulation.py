@@ -180,6 +180,11 @@ def test_no_promise_of_another_world_is_broken(world: str, batch: int, tmp_path:
         play(seed, tmp_path, world)
 
 
+def test_a_log_that_is_closed_while_a_write_waits_is_written(tmp_path: Path) -> None:
+    """The verification of this run ends before its last write has begun."""
+    play(1_000_819, tmp_path)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("batch", range(SOAK_BATCHES))
 def test_two_hundred_thousand_runs(batch: int, tmp_path: Path) -> None:

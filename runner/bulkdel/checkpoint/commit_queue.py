@@ -108,7 +108,7 @@ class CommitQueue(ABC, Generic[Item, Written]):
         """Write what is left, and end the thread. Blocks. Raises nothing: a failure is in `failure`."""
         while (first := self._first()) is not None:
             batch, job = first
-            concurrent.futures.wait([job])
+            job.exception()  # waits; `_end` takes in the result
             self._end(batch, job)
         self._thread.shutdown()
 

@@ -82,7 +82,8 @@ def print_status(run: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         }
         result(dumps(summary | more))
         return 0
-    result_line(f"{run}: {state}" + (f" (pid {pid})" if pid is not None else ""))
+    now = state if live is None else live["state"]
+    result_line(f"{run}: {now}" + (f" (pid {pid})" if pid is not None else ""))
     _print_run(progress)
     for line in (*count_lines(progress), *_verified(run, log, environ)):
         result_line(line)
