@@ -31,7 +31,6 @@ from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import create_log, start_facts
 from bulkdel.engine.snapshot import QUEUE_MAX, Event, Events, Snapshot
 from bulkdel.engine.surroundings import Surroundings
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import Drained, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
@@ -55,6 +54,7 @@ from bulkdel.safety.server_checks import check_credentials
 from bulkdel.settings import Settings
 from bulkdel.store.certain import READ_S
 from bulkdel.store_path import path_or_url
+from bulkdel.threads import in_thread
 
 Rows = Iterable[str] | AsyncIterable[str]
 """Ids, one for each row. They are copied to a file in the place of the run first."""

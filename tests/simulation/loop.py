@@ -102,6 +102,6 @@ class _Job(concurrent.futures.Future[T]):
 
 
 async def at_once(step: Callable[[], T], stop: Callable[[], None]) -> T:
-    """Run a blocking step at once: in the place of `bulkdel.engine.threads.in_thread`."""
+    """Run a blocking step at once: in the place of `bulkdel.threads.in_thread`."""
     await asyncio.sleep(0)
     return step()

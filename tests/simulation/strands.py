@@ -185,6 +185,6 @@ class Inline(concurrent.futures.Executor):
 
 
 async def in_strand(step: Callable[[], T], stop: Callable[[], None]) -> T:
-    """Run a blocking step: in the place of `bulkdel.engine.threads.in_thread`."""
+    """Run a blocking step: in the place of `bulkdel.threads.in_thread`."""
     del stop
     return await asyncio.to_thread(step)

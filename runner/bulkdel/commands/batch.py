@@ -44,7 +44,6 @@ from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.tasks import all_of
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
@@ -67,6 +66,7 @@ from bulkdel.output import summary as say_summary
 from bulkdel.own_key import make_key, read_key
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How, words_to_confirm
 from bulkdel.store_path import is_store_url
+from bulkdel.threads import in_thread
 from bulkdel.times import is_time_of_day, until_of
 
 PLAN_LOG = "plan.log"

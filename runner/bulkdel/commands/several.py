@@ -22,7 +22,6 @@ from bulkdel.commands.verify import verify as verify_run
 from bulkdel.core.batch import first_that_applies
 from bulkdel.core.handover import free_name
 from bulkdel.core.summary import counts_of, state_of
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
 from bulkdel.format import shown
@@ -31,6 +30,7 @@ from bulkdel.live.status_lines import answer_text, status_lines
 from bulkdel.output import Stdout, result, say, say_error
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
+from bulkdel.threads import in_thread
 
 EVERY_S = 2.0
 """Between two looks of `--watch` on a terminal that can redraw its lines."""

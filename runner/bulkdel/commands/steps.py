@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.threads import in_thread
 from bulkdel.format import amount, shown
 from bulkdel.output import say, stderr_log
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.settings import CommonSettings
+from bulkdel.threads import in_thread
 
 T = TypeVar("T")
 

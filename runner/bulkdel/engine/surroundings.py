@@ -16,11 +16,11 @@ from bulkdel.core.log_entries import Header, Saved
 from bulkdel.core.skipped_rows import SkippedRows
 from bulkdel.engine.backup import Backup
 from bulkdel.engine.store_backup import open_backup
-from bulkdel.engine.threads import InThread, in_thread
 from bulkdel.http.connecting import Connect, connect
 from bulkdel.place.lease import LEASE_S, Terms
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import log_place
+from bulkdel.threads import InThread, in_thread
 
 if TYPE_CHECKING:
     from bulkdel.settings import SendingSettings

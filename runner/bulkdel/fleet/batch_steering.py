@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from bulkdel.core.pace import By
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError
 from bulkdel.format import counted
 from bulkdel.live.ask import ask
 from bulkdel.live.steering import Answer
+from bulkdel.threads import in_thread
 
 AGAIN_S = 0.5
 """Seconds until a run that is starting is asked again."""

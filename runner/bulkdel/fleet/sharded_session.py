@@ -29,7 +29,6 @@ from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Snapshot
 from bulkdel.engine.tasks import all_of, ended_before, watching
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of
 from bulkdel.fleet.local import LocalProcesses
@@ -42,6 +41,7 @@ from bulkdel.fleet.shard_totals import ShardState, ShardStates, added
 from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.http.client import throttled_words
 from bulkdel.safety.run_plan import RunPlan
+from bulkdel.threads import in_thread
 
 LOOK_S = 0.25
 """Seconds between two looks at all shards together."""

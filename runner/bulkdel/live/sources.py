@@ -22,7 +22,6 @@ from bulkdel.core.log_entries import Changed, ChangedBy
 from bulkdel.core.pace import By, Wish
 from bulkdel.core.schedule import Schedule
 from bulkdel.engine.tasks import end_all
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import BulkdelError, trace_of
 from bulkdel.library import Run
 from bulkdel.live.control_socket import serving_socket
@@ -31,6 +30,7 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.output import say
 from bulkdel.safety.run_plan import RunPlan
+from bulkdel.threads import in_thread
 from bulkdel.times import schedule_at, scheduled
 from bulkdel.tls import trust
 

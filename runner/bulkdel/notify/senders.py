@@ -28,12 +28,12 @@ from yarl import URL
 
 from bulkdel.core.decision import NoResponse, Request
 from bulkdel.core.retry import retry_after_s
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import UsageError
 from bulkdel.format import to_install
 from bulkdel.http.transport import HttpTransport, TransportOptions, is_loopback
 from bulkdel.notify.message import Notice, json_form, slack_form, teams_form, text_form, variables
 from bulkdel.settings import NotifySettings
+from bulkdel.threads import in_thread
 
 POST_S = 10.0
 """How long one attempt to post may take."""

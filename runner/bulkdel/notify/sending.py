@@ -19,9 +19,9 @@ from typing import Any
 from bulkdel.core.retry import backoff_s
 from bulkdel.engine.signals import Signals
 from bulkdel.engine.snapshot import Snapshot
-from bulkdel.engine.threads import in_thread
 from bulkdel.notify.message import Notice, Outage, What
 from bulkdel.notify.senders import Attempted, Sender
+from bulkdel.threads import in_thread
 
 QUEUE_MAX = 100
 """Notices that wait for one place. Later ones are dropped and counted."""

@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.fleet.placing import Engine
 from bulkdel.format import to_install
+from bulkdel.threads import in_thread
 
 ADDRESS = "RAY_ADDRESS"
 AUTH_MODE = "RAY_AUTH_MODE"

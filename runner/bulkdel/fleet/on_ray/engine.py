@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from bulkdel.engine.threads import in_thread
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, parcel_of
 from bulkdel.fleet.on_ray.cluster import HEAD_SILENT_S, Nodes, first_line, head_answers, silence_of_head
@@ -24,6 +23,7 @@ from bulkdel.fleet.on_ray.numbered_items import Item
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
 from bulkdel.fleet.placing import Work
 from bulkdel.output import say
+from bulkdel.threads import in_thread
 
 T = TypeVar("T")
 
