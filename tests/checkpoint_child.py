@@ -28,6 +28,7 @@ from bulkdel.durable import Disk, sync, sync_directory, truncate, write_all, wri
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.opening import log_at
+from bulkdel.world import World
 from tests import recorded
 
 ROWS = 100_000
@@ -104,7 +105,7 @@ def annotate_and_die(torn: Path, call: int, *, halfway: bool) -> None:
         return done
 
     disk = Disk(dying(write_all), dying(write_at), dying(truncate), dying(sync), dying(sync_directory))
-    annotate(LogFile(path.parent, path.name, disk=disk), "undo", {"state": "begun"}, recorded.AT)
+    annotate(LogFile(path.parent, path.name, world=World(disk=disk)), "undo", {"state": "begun"}, recorded.AT)
     os._exit(1)  # it was not killed
 
 

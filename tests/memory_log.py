@@ -11,6 +11,7 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.place.lease import LockLease
 from bulkdel.place.log_place import Busy, PinnedFile
 from bulkdel.place.spool import Spool
+from bulkdel.world import WORLD, World
 
 
 @dataclass
@@ -31,6 +32,10 @@ class LogInMemory:
     number: int = 0
     kept_as: str = "the lines"
     mend: str = "Make room"
+
+    @property
+    def world(self) -> World:
+        return WORLD
 
     @property
     def log(self) -> Path:

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.job import load_job
@@ -26,6 +25,7 @@ from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
 from bulkdel.store_path import store_path
+from bulkdel.world import World
 from tests.harness import POOL, Ran, environment, finish
 
 LEASE_S = 1.0
@@ -35,8 +35,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 async def run(store: str, export: str, host: str, ids: int, lease_s: float, **options: Any) -> int:
     settings = Settings(host=host, run=store_path(store), **options)
     arguments = RunArguments(load_job("delete-users"), export, settings, {}, os.environ)
-    around = Surroundings(lease_s=lease_s)
-    async with Run(arguments, surroundings=around, make_session=session_of) as opened:
+    async with Run(arguments, world=World(lease_s=lease_s), make_session=session_of) as opened:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, opened.pause)
         loop.add_signal_handler(signal.SIGUSR2, opened.resume)

@@ -30,12 +30,12 @@ from bulkdel.engine.control import Changes
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import create_log, start_facts
 from bulkdel.engine.snapshot import QUEUE_MAX, Event, Events, Snapshot
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import Drained, NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
 from bulkdel.own_key import make_key
 from bulkdel.parameters import check_type, parameters_of
+from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of
 from bulkdel.safety.argument_checks import check_change
@@ -55,6 +55,7 @@ from bulkdel.settings import Settings
 from bulkdel.store.certain import READ_S
 from bulkdel.store_path import path_or_url
 from bulkdel.threads import in_thread
+from bulkdel.world import WORLD, World
 
 Rows = Iterable[str] | AsyncIterable[str]
 """Ids, one for each row. They are copied to a file in the place of the run first."""
@@ -266,7 +267,7 @@ class Run:
         arguments: RunArguments,
         *,
         rows: Rows | None = None,
-        surroundings: Surroundings | None = None,
+        world: World | None = None,
         events_max: int = QUEUE_MAX,
         chunk_events: bool = True,
         before_sending: Callable[[], None] | None = None,
@@ -281,7 +282,7 @@ class Run:
         self._before_sending = before_sending
         self._make_session = make_session or _in_this_process
         self._rows = rows
-        self._surroundings = surroundings or Surroundings()
+        self._world = world or WORLD
         self._reading = ReadingProgress()
         self._stack = ExitStack()
         self._events = Events(events_max)
@@ -353,7 +354,7 @@ class Run:
 
         Raises NotConfirmed when they differ from the plan, Halted when too few of the sample exist.
         """
-        now = self._surroundings.wall()
+        now = self._world.wall()
         self._confirmed = confirm(self._planned, ids=ids, pool=pool, host=host, how=how, now=now)
 
     def start(self) -> Events:
@@ -365,7 +366,7 @@ class Run:
         if self._sending is not None:
             raise RuntimeError("the run was started already")
         if self._confirmed is None:
-            self._confirmed = confirmed_before(plan, self._surroundings.wall())
+            self._confirmed = confirmed_before(plan, self._world.wall())
         self._doing = "beginning to send"
         self._sending = asyncio.get_running_loop().create_task(self._send(plan))
         return self._events
@@ -428,7 +429,7 @@ class Run:
         Raises UsageError or NotConfirmed when it is refused; then nothing has changed.
         """
         arguments = self._arguments if self._plan is None else self._plan.arguments  # it has the logged [protect]
-        check_change(arguments, wish, datetime.fromtimestamp(self._surroundings.wall(), UTC))
+        check_change(arguments, wish, datetime.fromtimestamp(self._world.wall(), UTC))
         if self._sending is not None and self._sending.done():
             self._changes.end()
         return self._changes.apply(wish)
@@ -491,14 +492,12 @@ class Run:
             copy = await _copy_of(self._rows, home_of(self._arguments.run), self._reading)
             self._stack.callback(os.close, copy)
             self._arguments = replace(self._arguments, rows=copy)
-        plan = await self._surroundings.in_thread(self._prepare, self._reading.stop)
+        plan = await self._world.in_thread(self._prepare, self._reading.stop)
         if plan.ids and not plan.complete:
-            self._asking, around = Asking(plan), self._surroundings
-            plan = await with_sample_check(
-                plan, self._asking, connect=around.connect, wall=around.wall, chance=around.chance
-            )
+            self._asking, world = Asking(plan), self._world
+            plan = await with_sample_check(plan, self._asking, world)
             if not plan.rows_known:
-                plan = await around.in_thread(partial(exclude_looked_up, plan, self._reading), self._reading.stop)
+                plan = await world.in_thread(partial(exclude_looked_up, plan, self._reading), self._reading.stop)
         return plan
 
     def _prepare(self) -> RunPlan:
@@ -506,10 +505,10 @@ class Run:
         arguments = self._arguments
         check_arguments(arguments)
         target = find_target(arguments)
-        around = self._surroundings
-        terms = around.terms_of(arguments.settings)
+        world = self._world
+        terms = Terms.of(arguments.settings, world)
         if not is_fresh(log_place(arguments.run, replace(terms, patience_s=min(READ_S, terms.patience_s)))):
-            resumed = around.resume_log(log_place(arguments.run, terms))
+            resumed = Checkpoint.resume(log_place(arguments.run, terms))
             try:
                 self._reading.check()
             except Drained:  # the run was left while the log was opened, so the stack is closed already
@@ -519,7 +518,7 @@ class Run:
             self._log = resumed
         log = self._log.progress if self._log else None
         check_credentials(target, log)
-        now, rng = datetime.fromtimestamp(around.wall(), UTC), random.Random(around.chance())  # noqa: S311 - a sample
+        now, rng = datetime.fromtimestamp(world.wall(), UTC), random.Random(world.chance())  # noqa: S311 - a sample
         return prepare(arguments, target, log, self._stack, self._reading, now=now, rng=rng)
 
     async def _send(self, plan: RunPlan) -> Summary:
@@ -530,22 +529,22 @@ class Run:
                 if plan.shards:  # over the log of each shard too
                     sha256 = (await asyncio.to_thread(read_log, log_place(plan.run))).sha256
                 return self._summary(SessionResult(Ending(), figures, {}, 0, 0, progress, sha256))
-            around = self._surroundings
+            world = self._world
             if self._log is None:
-                self._log = await around.in_thread(lambda: create_log(plan, self._confirmed, around), lambda: None)
+                self._log = await world.in_thread(lambda: create_log(plan, self._confirmed, world), lambda: None)
                 self._stack.callback(self._log.close)
             key, unconfirmed = None, plan.complete and not plan.is_proven
             if not (plan.arguments.settings.sandbox or unconfirmed):
-                key = await around.in_thread(lambda: make_key(plan.arguments.environ), lambda: None)
+                key = await world.in_thread(lambda: make_key(plan.arguments.environ), lambda: None)
             self._begun.set()
             if self._before_sending is not None:
-                await around.in_thread(self._before_sending, lambda: None)
+                await world.in_thread(self._before_sending, lambda: None)
             self._session = self._make_session(
                 plan,
                 self._log,
-                start=start_facts(plan, self._confirmed, around.pid),
+                start=start_facts(plan, self._confirmed, world.pid()),
                 key=key,
-                surroundings=around,
+                world=world,
                 on_event=self._events.put,
                 chunk_events=self._chunk_events,
                 changes=self._changes,

@@ -22,7 +22,6 @@ import xlsxwriter
 
 from bulkdel.command_line import TO_TYPE
 from bulkdel.core.plan_file import LINES, SHA256, VALID_S, sealed, text_of
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.format import amount
 from bulkdel.job import load_job
@@ -30,6 +29,7 @@ from bulkdel.library import Run
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import RunSettings
+from bulkdel.world import World
 from bulkdel_jobs.sandbox import Sandbox
 from tests.e2e.test_texts_of_others import HOSTILE, harmless
 from tests.examples import one_in
@@ -194,8 +194,8 @@ def later(it: Desk) -> str:
         settings = RunSettings(plan=it.file, host=it.served.url, exclude=[it.folder / "keep.txt"], rate=0)
         approved = PlanFile.read(it.file)
         arguments = RunArguments(job, str(it.folder / "users.jsonl"), settings, {}, KEYS, approved=approved)
-        around = Surroundings(wall=lambda: time.time() + VALID_S + 3600)
-        async with Run(arguments, surroundings=around) as run:
+        later = World(wall=lambda: time.time() + VALID_S + 3600)
+        async with Run(arguments, world=later) as run:
             return f"{(await run.plan()).ids} ids"
 
     try:

@@ -19,13 +19,11 @@ from typing import Any
 import pytest
 import zstandard
 
-from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.durable import Disk, write_all
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.library import Run
-from bulkdel.place.log_file import LogFile
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
+from bulkdel.world import World
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.sandbox import DELETE_PATH, Pool
 from tests.examples import ALL, one_in
@@ -303,9 +301,8 @@ async def test_in_doubt_is_not_resent_unless_the_log_knows_its_copy(tmp_path: Pa
         leave_in_doubt(it)
         before = it.served.ledger.by_path[DELETE_PATH]
         settings = Settings(host=it.served.url, rate=0, backup_to=tmp_path / "users.jsonl")
-        around = Surroundings(resume_log=lambda place: Checkpoint.resume(LogFile(place.where, disk=Disk(write))))
         arguments = RunArguments(DeleteUsers(), str(it.export), settings, {}, environment())
-        async with Run(arguments, surroundings=around) as run:
+        async with Run(arguments, world=World(disk=Disk(write))) as run:
             await run.run_plan()
             await run.confirm(ids=it.ids, pool=POOL)
             run.start()

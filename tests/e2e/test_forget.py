@@ -425,9 +425,7 @@ def test_of_two_runs_in_a_folder_one_is_forgotten(tmp_path: Path) -> None:
 @mutant(
     "forget removes files before the log says so",
     "_remove",
-    swap(
-        'log.add("forget", now, stamp(around.wall()))', 'stack.callback(log.add, "forget", now, stamp(around.wall()))'
-    ),
+    swap('log.add("forget", now, stamp(WORLD.wall()))', 'stack.callback(log.add, "forget", now, stamp(WORLD.wall()))'),
 )
 def test_killed_at_every_effect_the_same_command_finishes(tmp_path: Path) -> None:
     """No file is gone before the log says so; and at the end nothing is left, and all is in the log."""

@@ -17,13 +17,13 @@ import pytest
 
 from bulkdel.core.log_entries import ChangedBy
 from bulkdel.core.pace import By
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.library import Run
 from bulkdel.live.sources import PauseFile
 from bulkdel.live.steering import Steering
 from bulkdel.safety.run_plan import RunArguments, RunPlan
 from bulkdel.settings import Settings
+from bulkdel.world import World
 from bulkdel_jobs.delete_users import DeleteUsers
 from tests.harness import DELETIONS, POOL, Case, case, entries, environment, user_ids
 from tests.mutants import mutant
@@ -64,10 +64,10 @@ class Machine:
         url, backup = self.it.served.url, self.backup
         settings = Settings(host=url, rate=20.0, chunk_size=1, id_type=self.id_type, backup_to=backup)
         arguments = RunArguments(DeleteUsers(), str(self.it.export), settings, {}, environment())
-        surroundings = Surroundings(
+        world = World(
             wall=lambda: time.time() + self.ahead_s + self.set_s, steady=lambda: time.monotonic() + self.ahead_s
         )
-        async with Run(arguments, surroundings=surroundings) as run:
+        async with Run(arguments, world=world) as run:
             plan = await run.run_plan()
             if confirmed:
                 await run.confirm(ids=plan.ids, pool=plan.pool)
@@ -175,7 +175,7 @@ async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path:
 @mutant(
     "the age of an intent is that of the monotonic clock",
     "ChunkInHand._renew_intent",
-    swap("self._context.age_s(self._enqueued_at)", "self._context.surroundings.steady() - self._enqueued_at[1]"),
+    swap("self._context.age_s(self._enqueued_at)", "self._context.world.steady() - self._enqueued_at[1]"),
     case="the monotonic clock stands still",
 )
 @each_pause
@@ -249,13 +249,13 @@ async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(cl
 @mutant(
     "an email was sent first as long ago as the monotonic clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._context.age_s(self._sent_at)", "self._context.surroundings.steady() - self._sent_at[1]"),
+    swap("self._context.age_s(self._sent_at)", "self._context.world.steady() - self._sent_at[1]"),
     case="the monotonic clock stands still",
 )
 @mutant(
     "an email was sent first as long ago as the wall clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._context.age_s(self._sent_at)", "self._context.surroundings.wall() - self._sent_at[0]"),
+    swap("self._context.age_s(self._sent_at)", "self._context.world.wall() - self._sent_at[0]"),
     case="the wall clock is set back",
 )
 @each_pause

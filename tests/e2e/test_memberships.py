@@ -28,12 +28,12 @@ import zstandard
 
 from bulkdel.core.log_entries import MembershipsSaved, from_json
 from bulkdel.engine.derived_memberships import DerivedMemberships, write_memberships
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.job import GroupOrRole, load_job
 from bulkdel.library import Run
 from bulkdel.safety.run_plan import RunArguments
 from bulkdel.settings import Settings
+from bulkdel.world import World
 from bulkdel_jobs.genauth.groups_and_roles import (
     ASSIGNMENTS_PATH,
     GROUP_MEMBERS_PATH,
@@ -597,7 +597,7 @@ def test_the_plan_says_how_old_the_copy_is(tmp_path: Path) -> None:
         arguments = RunArguments(load_job("delete-users"), str(it.export), settings, {}, KEYS)
 
         async def first() -> int:
-            async with Run(arguments, surroundings=Surroundings(wall=lambda: time.time() - 2 * 86_400)) as run:
+            async with Run(arguments, world=World(wall=lambda: time.time() - 2 * 86_400)) as run:
                 await run.plan()
                 await run.confirm(ids=300, pool=POOL)
                 run.start()

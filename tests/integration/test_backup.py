@@ -20,6 +20,7 @@ from bulkdel.durable import Disk, sync
 from bulkdel.engine.backup import Backup, Copy, line_of
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.lines import LINE_MAX, whole_lines
+from bulkdel.world import World
 from tests.mutants import mutant
 from tests.syntax import only_if, swap
 
@@ -155,7 +156,7 @@ class Syncs:
 async def test_many_savers_share_their_syncs(tmp_path: Path) -> None:
     syncs = Syncs()
 
-    backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
+    backup = Backup.open(tmp_path / "b", None, world=World(disk=Disk(sync=syncs)))
     sizes = await asyncio.gather(*(backup.save([line_of({"n": n})]) for n in range(100)))
     backup.close()
     assert sorted(read(tmp_path / "b")) == list(range(100))
@@ -191,7 +192,7 @@ async def test_the_first_failure_is_the_last_thing_that_is_tried(tmp_path: Path)
         with pytest.raises(FileFailed, match="No space left"):
             await backup.save([line_of({"n": 2})])
 
-    backup = Backup.open(tmp_path / "b", None, disk=Disk(sync=syncs))
+    backup = Backup.open(tmp_path / "b", None, world=World(disk=Disk(sync=syncs)))
     size = await backup.save([line_of({"n": 1})])
     for _ in range(3):
         await attempt(backup)

@@ -10,22 +10,19 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Coroutine, Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.job import load_job
 from bulkdel.library import Run
-from bulkdel.place.lease import Terms
 from bulkdel.safety.run_plan import RunArguments
-from bulkdel.settings import SendingSettings, Settings
+from bulkdel.settings import Settings
 from bulkdel.store.directory import Directory
-from bulkdel.store.objects import Means
 from bulkdel.store_path import StorePath, store_path
 from bulkdel.times import since_boot
+from bulkdel.world import World
 from bulkdel_jobs.sandbox import DELETE_PATH
 from tests.harness import KEYS, POOL, case, user_ids
 from tests.mutants import mutant
@@ -110,18 +107,6 @@ class Away(Directory):
         return created
 
 
-class Jumping(Surroundings):
-    """Surroundings with a clock that jumps, and its store."""
-
-    frozen: Frozen
-
-    def terms_of(self, settings: SendingSettings) -> Terms:
-        def opened(path: StorePath) -> Away:
-            return Away(path.directory, self.frozen)
-
-        return replace(super().terms_of(settings), means=Means(clock=self.frozen.clock, open=opened))
-
-
 async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Frozen:
     """Delete five ids in one chunk, and freeze the process at this step. Returns what it has written."""
     ids, frozen = user_ids(5, seed=71), Frozen(step)
@@ -142,9 +127,11 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
         patched.setattr(socket.socket, "sendmsg", sendmsg)
         settings = Settings(host=it.served.url, run=store_path(f"file://{folder}/store"), rate=rate, patience=60.0)
         arguments = RunArguments(load_job("delete-users"), str(it.export), settings, {}, {**os.environ, **KEYS})
-        around = Jumping(lease_s=LEASE_S)
-        object.__setattr__(around, "frozen", frozen)
-        async with Run(arguments, surroundings=around) as opened:
+
+        def away(path: StorePath) -> Away:
+            return Away(path.directory, frozen)
+
+        async with Run(arguments, world=World(boot=frozen.clock, open_store=away, lease_s=LEASE_S)) as opened:
             await opened.plan()
             await opened.confirm(ids=5, pool=POOL)
             loop.set_task_factory(lambda loop, inner, **more: asyncio.Task(Step(inner, frozen.step), loop=loop, **more))

@@ -25,7 +25,6 @@ from bulkdel.core.retry import ATTEMPTS_MAX
 from bulkdel.engine.drain import Drain
 from bulkdel.engine.pipeline import settle_chunk
 from bulkdel.engine.session_context import SessionContext
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.tally import Tally
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import Halted
@@ -35,6 +34,7 @@ from bulkdel.http.positive_control import SeenBefore
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
 from bulkdel.place.opening import log_at
+from bulkdel.world import World
 from bulkdel_jobs.delete_users import DeleteUsers
 from bulkdel_jobs.genauth.endpoints import DeleteUsersBatch, UserLookUps
 from bulkdel_jobs.genauth.id_types import ID_TYPES
@@ -125,7 +125,7 @@ class RecordingRateLimiter(RateLimiter):
         self.on_pass()
 
 
-class World:
+class OneClient:
     """One client and one server that answers with `responses`, in the order of the requests."""
 
     def __init__(self, *responses: bytes | None) -> None:
@@ -171,14 +171,14 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def opened(*responses: bytes | None, **options: Any) -> AsyncIterator[World]:
+async def opened(*responses: bytes | None, **options: Any) -> AsyncIterator[OneClient]:
     """A world whose server answers with `responses`; options: of the client."""
-    world = World(*responses)
+    world = OneClient(*responses)
     async with world.opened(**options):
         yield world
 
 
-async def ask_once(world: World) -> None:
+async def ask_once(world: OneClient) -> None:
     decision = await world.ask()
     assert decision is not None
     assert decision.next_step is NextStep.SETTLED
@@ -394,12 +394,12 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             administrator=IdSet(id_type),
             tally=Tally(IdSet(id_type), succeeded=False),
             held=HeldOutcomes(),
-            surroundings=Surroundings(chance=lambda: 0.0),
+            world=World(chance=lambda: 0.0),
             drain=drain,
             backup=None,
             protected=IdSet(id_type),
         )
-        workers = Workers(world.client, checkpoint, drain, context.surroundings, concurrency=1, drain_s=1)
+        workers = Workers(world.client, checkpoint, drain, context.world, concurrency=1, drain_s=1)
         chunk = Chunk(Records((0, 1), ("a", "b")))
         await workers.run(iter([chunk]), partial(settle_chunk, context))
         assert drain.stop is not None

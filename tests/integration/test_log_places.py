@@ -26,13 +26,14 @@ from bulkdel.place.log_objects import LogObjects
 from bulkdel.place.log_place import INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at
 from bulkdel.store_path import store_path
+from bulkdel.world import World
 from tests import recorded
 from tests.memory_log import LogInMemory
 from tests.mutants import mutant
 from tests.objectserver import Lie, object_server
 from tests.syntax import drop
 
-TERMS = Terms(lease_s=0.3, patience_s=20.0)
+TERMS = Terms(patience_s=20.0, world=World(lease_s=0.3))
 LIES = dict.fromkeys(Lie, 0.05)
 LEFT_OUT = recorded.skipped(duplicate=[(1, 3)], excluded=[(5, 6)])
 SKIPPED = packed(LEFT_OUT, 20)

@@ -35,9 +35,10 @@ from bulkdel.store import bucket
 from bulkdel.store.certain import HEDGE_S, Retrying, Taken
 from bulkdel.store.directory import OBJECT_BYTES_MAX, Directory
 from bulkdel.store.file_parts import part_name, parts_of
-from bulkdel.store.objects import MEANS, Means, Objects, open_objects
+from bulkdel.store.objects import Objects, open_objects
 from bulkdel.store.probe import probe
 from bulkdel.store_path import StorePath, store_path
+from bulkdel.world import World
 from tests import recorded
 from tests.mutants import mutant
 from tests.objectserver import PASSING, SECRET, Fault, Lie, ObjectServer, object_server
@@ -56,7 +57,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
         yield served
 
 
-def noting(asked: list[str], away: str = "") -> Means:
+def noting(asked: list[str], away: str = "") -> World:
     """Stores that note what is read of them. away: an object that is read once; then they are away for it."""
 
     class Noting(Directory):
@@ -66,7 +67,7 @@ def noting(asked: list[str], away: str = "") -> Means:
                 raise OSError(None, "away")
             return super().get(name)
 
-    return Means(open=lambda opened: Noting(opened.directory))
+    return World(open_store=lambda opened: Noting(opened.directory))
 
 
 def created(objects: Objects, patience_s: float = 20.0) -> Iterator[Retrying]:
@@ -143,7 +144,7 @@ def test_a_store_that_is_too_slow_is_named_and_ends_after_the_attempts_on_the_wi
     monkeypatch.setattr(bucket, "REQUEST_S", 0.4)
     store.switch(put_s=4.0)
     thread = ThreadPoolExecutor(1)
-    creator = Retrying(open_objects(URL), 1.3, replace(MEANS, threads=lambda _: thread))
+    creator = Retrying(open_objects(URL), 1.3, World(threads=lambda *_: thread))
     with pytest.raises(OSError, match=r"no answer within 0\.4 s, so the store is too slow"):
         creator.create("log/1", b"a")
     creator.close()
@@ -248,8 +249,8 @@ class Away:
         self.now += seconds
 
     @property
-    def means(self) -> Means:
-        return Means(clock=lambda: self.now, sleep=self.sleep, open=lambda _: self)
+    def world(self) -> World:
+        return World(boot=lambda: self.now, sleep=self.sleep, open_store=lambda _: self)
 
 
 def answer(read: Callable[[], bytes | None]) -> bytes | str | None:
@@ -291,7 +292,7 @@ class Sleeping:
 
     def created(self) -> str:
         """Create an object with a patience of 15 minutes. Returns the words of the failure, or ""."""
-        creator = Retrying(self, 900.0, Means(clock=lambda: self.now))
+        creator = Retrying(self, 900.0, World(boot=lambda: self.now))
         try:
             creator.create("log/1", b"ours")
         except OSError as error:
@@ -336,10 +337,10 @@ def test_a_store_that_never_answers_is_named() -> None:
 )
 def test_a_read_is_repeated_until_the_patience_ends() -> None:
     back = Away((0.0, 25.0))
-    assert answer(lambda: Retrying(back, 30.0, back.means).get("a")) == b"there"
+    assert answer(lambda: Retrying(back, 30.0, back.world).get("a")) == b"there"
     assert 25 <= back.now <= 26.1, "it is asked again every second"
     gone = Away((0.0, 100.0))
-    assert "away" in str(answer(lambda: Retrying(gone, 30.0, gone.means).get("a")))
+    assert "away" in str(answer(lambda: Retrying(gone, 30.0, gone.world).get("a")))
     assert 30 <= gone.now <= 32
 
 
@@ -350,10 +351,10 @@ def test_a_read_is_repeated_until_the_patience_ends() -> None:
 )
 def test_a_watch_that_cannot_read_the_store_hears_no_silence() -> None:
     """The process that is watched cannot write either. What it writes when the store is back is seen in time."""
-    terms, path = Terms(lease_s=10.0, patience_s=60.0), store_path("file:///watched")
+    terms, path = Terms(patience_s=60.0), store_path("file:///watched")
 
     def watched(store: Away) -> bytes | str | None:
-        place = LogObjects(path, replace(terms, means=store.means))
+        place = LogObjects(path, replace(terms, world=store.world))
         return answer(lambda: place.watch(7))
 
     for away in ((3.0, 8.0), (3.0, 40.0), (4.9, 20.0)):
@@ -374,7 +375,7 @@ def test_a_process_that_was_taken_over_names_the_other_one(tmp_path: Path) -> No
     path = store_path(f"file://{tmp_path}/store")
 
     async def scenario() -> str:
-        old = await begun(path, 1, Terms(patience_s=0.5, means=noting([], away=line_name(3))))
+        old = await begun(path, 1, Terms(patience_s=0.5, world=noting([], away=line_name(3))))
         new = await begun(path, 2, Terms(take_over=True))
         old.touch()
         with contextlib.suppress(FileFailed):
@@ -396,7 +397,7 @@ def test_a_store_that_is_lost_during_the_watch_cannot_be_read(tmp_path: Path) ->
     """Nothing was sent, so that is exit code 3, as where it cannot be read at first."""
     path = store_path(f"file://{tmp_path}/store")
     filled(path, 1, 3)
-    terms = Terms(patience_s=0.2, means=noting([], away=line_name(3)))
+    terms = Terms(patience_s=0.2, world=noting([], away=line_name(3)))
     with pytest.raises((NotAcceptable, FileFailed), match="the store cannot be read: away") as failed:
         Checkpoint.resume(log_at(path, terms))
     assert isinstance(failed.value, NotAcceptable)
@@ -472,7 +473,7 @@ def test_the_probe_refuses_a_store_that_does_not_fence(store: ObjectServer) -> N
 def test_a_log_in_a_store_that_lies(store: ObjectServer) -> None:
     """It is created, written, read and resumed; joined it is the log, byte for byte."""
     store.switch(shares=ALL_LIES)
-    place = log_at(URL, Terms(lease_s=0.5))
+    place = log_at(URL, Terms(world=World(lease_s=0.5)))
 
     async def sessions() -> str:
         log = Checkpoint.create(place, recorded.header(20))
@@ -665,7 +666,7 @@ def test_rolls_spare_requests(tmp_path: Path) -> None:
 
     def read() -> list[bytes]:
         asked.clear()
-        counted = StoreLines(path, replace(READING, means=noting(asked)))
+        counted = StoreLines(path, replace(READING, world=noting(asked)))
         try:
             return list(counted)
         finally:
@@ -761,7 +762,7 @@ def test_a_roll_that_would_be_too_long_is_given_up_soon(tmp_path: Path, monkeypa
     path = store_path(f"file://{tmp_path}/store")
     filled(path, 1, 1_002)
     asked: list[str] = []
-    terms = Terms(take_over=True, means=noting(asked))
+    terms = Terms(take_over=True, world=noting(asked))
     log = Checkpoint.resume(log_at(path, terms))
     again = wait_for(lambda: asked[asked.index(line_name(1_002)) :].count(line_name(1)))
     time.sleep(0.2)
@@ -868,7 +869,7 @@ def test_a_log_that_grows_while_it_is_read_has_no_hole(tmp_path: Path) -> None:
             return super().listed(after)
 
     with contextlib.closing(
-        StoreLines(path, replace(READING, means=Means(open=lambda opened: Growing(opened.directory))))
+        StoreLines(path, replace(READING, world=World(open_store=lambda opened: Growing(opened.directory))))
     ) as read:
         assert list(read) == lines
 
@@ -947,7 +948,7 @@ async def begun(path: StorePath, pid: int, terms: Terms) -> Checkpoint:
 async def test_a_busy_process_is_taken_over(tmp_path: Path) -> None:
     """It writes a line every 30 ms, and a request takes 20 ms: its successor writes first after some tries."""
     path = store_path(f"file://{tmp_path}/store")
-    far = Terms(take_over=True, means=Means(open=Far))
+    far = Terms(take_over=True, world=World(open_store=Far))
     owner = await begun(path, 1, far)
 
     async def write() -> None:
@@ -982,7 +983,7 @@ async def test_a_process_that_is_always_faster_is_named_in_the_end(tmp_path: Pat
                 owner._file.commit([])  # noqa: SLF001
             return super().create(name, data)
 
-    terms = Terms(lease_s=0.05, take_over=True, means=Means(open=Late))
+    terms = Terms(take_over=True, world=World(open_store=Late, lease_s=0.05))
     said = ""
     try:
         await (await begun(path, 2, terms)).aclose()
@@ -995,7 +996,7 @@ async def test_a_process_that_is_always_faster_is_named_in_the_end(tmp_path: Pat
 
 def test_a_lease_counts_from_its_begin() -> None:
     now = [100.0]
-    lease = TimedLease(Terms(lease_s=10.0, means=Means(clock=lambda: now[0])))
+    lease = TimedLease(Terms(world=World(boot=lambda: now[0])))
     assert (lease.valid, lease.renewal_due) == (False, True), "before the first commit nothing may be sent"
     lease.renew(95.0)
     for now[0], valid in ((100.0, True), (104.99, True), (105.0, False)):
@@ -1067,7 +1068,7 @@ def test_obstore_is_named_where_it_is_missing() -> None:
 @mutant(
     "a backup in a store has a patience of its own",
     "StoreBackup.begin",
-    swap("Retrying.at(path, terms.patience_s, terms.means)", "Retrying.at(path, 900.0, terms.means)"),
+    swap("Retrying.at(path, terms.patience_s, terms.world)", "Retrying.at(path, 900.0, terms.world)"),
 )
 @pytest.mark.parametrize("patience_s", [10.0, 600.0])
 async def test_a_backup_in_a_store_that_is_away_is_given_up_after_the_patience_of_the_run(patience_s: float) -> None:
@@ -1083,7 +1084,7 @@ async def test_a_backup_in_a_store_that_is_away_is_given_up_after_the_patience_o
         def get(self, name: str) -> bytes | None:
             return None
 
-    backup = open_backup(URL, None, Terms(patience_s=patience_s, means=Refusing((0.0, 60.0)).means))
+    backup = open_backup(URL, None, Terms(patience_s=patience_s, world=Refusing((0.0, 60.0)).world))
     try:
         with contextlib.nullcontext() if patience_s > 60.0 else pytest.raises(FileFailed, match="away"):
             await backup.save([b'{"id":"a"}\n'])

@@ -16,6 +16,7 @@ from bulkdel.core.mac import found_with_mac
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.verification import Findings
 from bulkdel.errors import FileFailed, NotAcceptable
+from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_at
 from bulkdel.verify.session import open_findings_log
 from tests import recorded
@@ -43,7 +44,9 @@ WHOLE = b"".join(LINES)
 
 def opened(path: Path, *, again: bool = False, **pinned: Any) -> tuple[LogWriter[Findings], Path | None]:
     """Also where an earlier one is now."""
-    log, earlier = open_findings_log(path, {**PINNED, **pinned}, recorded.NONE.rows, at=AT, again=again, key=KEY)
+    log, earlier = open_findings_log(
+        path, {**PINNED, **pinned}, recorded.NONE.rows, Terms(), at=AT, again=again, key=KEY
+    )
     assert earlier is None or [*earlier.differs] == [*pinned]
     return log, None if earlier is None else earlier.path
 

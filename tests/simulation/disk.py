@@ -18,6 +18,7 @@ class SimulatedDisk:
     """The disk of the machine.
 
     before: called before each call with its number in this session; it may crash the machine, or raise OSError.
+    calls: what the program calls.
     """
 
     def __init__(self, rng: Random, before: Callable[[int, str], None], wrong: Callable[[str], None]) -> None:
@@ -27,6 +28,13 @@ class SimulatedDisk:
         self._files: list[SimulatedFile] = []
         self._count = 0
         self._gone = False
+        self.calls = Disk(
+            write=lambda fd, data: self._of(fd).write(fd, data),
+            write_at=lambda fd, data, offset: self._of(fd).write_at(fd, data, offset),
+            truncate=lambda fd, size: self._of(fd).truncate(fd, size),
+            sync=lambda fd: self._of(fd).sync(fd),
+            sync_directory=self._sync_directory,
+        )
 
     @property
     def failed(self) -> bool:
@@ -59,6 +67,17 @@ class SimulatedDisk:
         for file in self._files:
             file.lose_power()
 
+    def _of(self, fd: int) -> SimulatedFile:
+        """The file behind this descriptor."""
+        return next(file for file in self._files if file.is_open_as(fd))
+
+    def _sync_directory(self, path: Path) -> None:
+        """Make the names in the folder of a file durable."""
+        called = next((file for file in self._files if file.path == path), self._files[0])
+        called.begin("sync_directory")
+        for file in self._files:
+            file.named = file.named or file.path.parent == path.parent
+
     def call(self, name: str) -> None:
         """Let a call of the program fail, or crash the machine."""
         if not self._gone:
@@ -72,25 +91,28 @@ class SimulatedFile:
     """One file of the disk.
 
     on_safe: called with all safe bytes, and whether others than the last ones have changed, when more are safe.
-    calls: what the program calls. failed: whether one of them has failed in this session.
+    failed: whether a call has failed in this session. named: whether its name survives.
     """
 
     def __init__(self, disk: SimulatedDisk, path: Path, on_safe: Callable[[bytes, bool], None]) -> None:
         self._disk = disk
         self._rng = disk.rng
         self._on_safe = on_safe
-        self._named = False  # whether its name survives
+        self.named = False
         self._safe = b""
         self._unwritten: list[tuple[int, int]] = []  # parts of `_safe` that a failed sync has left unwritten
         self.path = path
         self.failed = False
-        self.calls = Disk(self._write, self._write_at, self._truncate, self._sync, self._sync_directory)
+
+    def is_open_as(self, fd: int) -> bool:
+        """Whether this descriptor is of the file."""
+        return self.path.exists() and os.path.samestat(os.fstat(fd), self.path.stat())
 
     def lose_power(self) -> None:
         """Keep what was safe, and of the rest what the disk happened to have written."""
         if not self.path.exists():
             return
-        if not self._named and self._rng.random() < 0.5:
+        if not self.named and self._rng.random() < 0.5:
             self.path.unlink()
             self._safe, self._unwritten = b"", []
             self._on_safe(b"", True)
@@ -115,7 +137,8 @@ class SimulatedFile:
         kept = rest if draw < 2 / 3 else rest[: 1 + int(share * (len(rest) - 1))]
         return bytes(len(kept)) if zeros else kept  # zeros: the new length was written, and not the bytes
 
-    def _call(self, name: str) -> None:
+    def begin(self, name: str) -> None:
+        """Begin a call; it may fail."""
         if self.failed and not self._disk.gone:
             self._disk.wrong(f"{self.path.name}: {name} after a call that failed")
         try:
@@ -124,30 +147,34 @@ class SimulatedFile:
             self.failed = not self._disk.gone
             raise
 
-    def _write(self, fd: int, data: bytes) -> None:
+    def write(self, fd: int, data: bytes) -> None:
+        """Write at the end."""
         try:
-            self._call("write")
+            self.begin("write")
         except OSError:
             if not self._disk.gone:
                 write_all(fd, data[: int(self._rng.random() * len(data))])
             raise
         write_all(fd, data)
 
-    def _write_at(self, fd: int, data: bytes, offset: int) -> None:
-        self._call("write_at")
+    def write_at(self, fd: int, data: bytes, offset: int) -> None:
+        """Write over what is there."""
+        self.begin("write_at")
         write_at(fd, data, offset)
         self._unwritten = [(a, b) for a, b in self._unwritten if not offset <= a <= b <= offset + len(data)]
 
-    def _truncate(self, fd: int, size: int) -> None:
-        self._call("truncate")
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut, durably."""
+        self.begin("truncate")
         os.ftruncate(fd, size)
         self._unwritten = [(a, min(b, size)) for a, b in self._unwritten if a < size]
-        self._sync(fd)
+        self.sync(fd)
 
-    def _sync(self, fd: int) -> None:
+    def sync(self, fd: int) -> None:
+        """Make the bytes safe."""
         size = os.fstat(fd).st_size
         try:
-            self._call("sync")
+            self.begin("sync")
         except OSError:
             if not self._disk.gone and size > len(self._safe):
                 # The system counts these bytes as written from now on, and no later sync writes them.
@@ -156,7 +183,3 @@ class SimulatedFile:
         before, self._safe = self._safe, os.pread(fd, size, 0)
         written = min((start for start, _ in self._unwritten), default=size)
         self._on_safe(self._safe[:written], not self._safe.startswith(before))
-
-    def _sync_directory(self, path: Path) -> None:
-        self._call("sync_directory")
-        self._named = True

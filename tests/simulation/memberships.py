@@ -17,7 +17,6 @@ from bulkdel_jobs.sandbox import Pool
 from tests.simulation.clock import WorldClock
 from tests.simulation.network import Network
 from tests.simulation.pooled_api import Clocks, PooledApi
-from tests.simulation.program import Files
 from tests.simulation.restores import results_of
 from tests.simulation.run_play import RunPlay
 from tests.simulation.run_promises import UNKNOWN_CODE, RunPromises
@@ -122,7 +121,7 @@ class MembershipPromises(RunPromises):
 
 
 class MembershipWorld:
-    """One run from its first session to its judgement. drawn, trace: see `World`."""
+    """One run from its first session to its judgement. drawn, trace: see `DeletionWorld`."""
 
     def __init__(self, seed: int, folder: Path, drawn: PutBack | None = None) -> None:
         self.drawn = drawn = drawn or draw_memberships(seed)
@@ -148,7 +147,7 @@ class MembershipWorld:
             self._promises,
             RestoreMemberships,
             export,
-            Files(self._log),
+            folder / "run",
             drawn.options,
         )
 

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 from typing import Any
 
-from bulkdel.checkpoint.open_log import Files as FilesBeside
-from bulkdel.checkpoint.writer import Checkpoint, HowWritten
-from bulkdel.core.log_entries import Header, Saved, stamp
-from bulkdel.core.skipped_rows import SkippedRows
-from bulkdel.engine.backup import Backup
-from bulkdel.engine.surroundings import Surroundings
+from bulkdel.core.log_entries import stamp
+from bulkdel.durable import DISK, Disk
 from bulkdel.export.reopen import Reopened
-from bulkdel.http.client import Client
-from bulkdel.http.connecting import connect
 from bulkdel.http.rate_limiter import RateLimiter
-from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.http.shared_rate import ADDRESS, KeeperAddress
 from bulkdel.http.transport import Transport
 from bulkdel.job import Job, Target, TargetOptions
 from bulkdel.library import Run
 from bulkdel.parameters import parameters_of
 from bulkdel.place.lease import Terms
-from bulkdel.place.log_file import LogFile
-from bulkdel.place.log_place import LogPlace
-from bulkdel.place.opening import log_at
 from bulkdel.safety.run_plan import RunArguments
-from bulkdel.settings import CommonSettings, Settings, VerifySettings
+from bulkdel.settings import Settings, VerifySettings
 from bulkdel.verify.session import VerifySession, open_findings_log
+from bulkdel.world import World
 from bulkdel_jobs.genauth.access_key import Credentials, brand_named
 from bulkdel_jobs.genauth.genauth_job import GenAuth, GenAuthJob
 from bulkdel_jobs.genauth.signing_in import KeySignIn
 from bulkdel_jobs.parts.tokens import TokenAuth
-from tests.simulation.disk import SimulatedFile
 from tests.simulation.loop import SimulatedLoop, SimulatedThread, at_once
 from tests.simulation.network import Connection
 
@@ -49,19 +38,11 @@ THREAD_MAX_S = 0.02
 
 
 @dataclass(frozen=True)
-class Files:
-    """The files of a run and of its verification: the log, the backup, the log of the verification."""
-
-    log: SimulatedFile
-    copies: SimulatedFile | None = None
-    findings: SimulatedFile | None = None
-
-
-@dataclass(frozen=True)
 class Machine:
     """What one session of the program runs on.
 
     wall: its clock. chance: draws for the program. rng: draws for the world. connect: opens a way to the server.
+    disk: with the files of the run.
     keeper: of the rate that the program shares with others; None when it has the rate for itself.
     """
 
@@ -70,6 +51,7 @@ class Machine:
     chance: Callable[[], float]
     rng: Random
     connect: Callable[[], Connection]
+    disk: Disk = DISK
     keeper: KeeperAddress | None = None
 
     def run(
@@ -77,98 +59,47 @@ class Machine:
         job: Job,
         export: Path,
         settings: Settings,
-        surroundings: Surroundings,
+        world: World,
         parameters: Mapping[str, Any] = MappingProxyType({}),
     ) -> Run:
         """Make a run of a job at the simulated server."""
-        arguments = RunArguments(job, str(export), settings, {}, {}, parameters=parameters_of(job, parameters))
-        return Run(arguments, surroundings=surroundings)
+        environ = {} if self.keeper is None else {ADDRESS: self.keeper.text}
+        arguments = RunArguments(job, str(export), settings, {}, environ, parameters=parameters_of(job, parameters))
+        return Run(arguments, world=world)
 
-    def verification(self, job: Job, settings: VerifySettings, files: Files, stack: ExitStack) -> VerifySession:
+    def verification(
+        self, job: Job, settings: VerifySettings, run: Path, findings: Path, stack: ExitStack
+    ) -> VerifySession:
         """Open a session of the verification of that run, as `bulkdel verify` does. `stack` closes it."""
-        checked = Reopened.open(files.log.path.parent, None, stack)
+        checked = Reopened.open(run, None, stack)
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
-        assert files.findings is not None
-        place_of = partial(_on_disk, files.findings)
-        log, _ = open_findings_log(
-            files.findings.path,
-            pinned,
-            index.progress.skipped.rows,
-            at=stamp(self.wall()),
-            again=False,
-            key=KEY,
-            how=self._how(),
-            place_of=place_of,
-        )
+        terms = Terms(settings.patience, world=self.world(pid=0))
+        skipped, at = index.progress.skipped.rows, stamp(self.wall())
+        log, _ = open_findings_log(findings, pinned, skipped, terms, at=at, again=False, key=KEY)
         stack.callback(log.close)
-        target = job.target(TargetOptions(HOST, {}, {}))
-        return VerifySession(checked, log, target, settings, self.surroundings(files))
+        return VerifySession(checked, log, job.target(TargetOptions(HOST, {}, {})), settings, self.world())
 
     @property
     def its(self) -> tuple[Callable[[], float], Callable[[], float]]:
         """The clock and the chance, for a job."""
         return self.wall, self.chance
 
-    def surroundings(self, files: Files) -> Surroundings:
-        """Everything that the engine does not compute itself. files: of the run."""
-        return Surroundings(
+    def world(self, pid: int | None = None) -> World:
+        """Everything that the program does not compute itself. pid: drawn by default."""
+        drawn = self.rng.randrange(2, 1 << 22) if pid is None else pid
+        return World(
             wall=self.wall,
             steady=self.loop.time,
+            boot=self.loop.time,
             chance=self.chance,
-            pid=self.rng.randrange(2, 1 << 22),
+            random_bytes=self.rng.randbytes,
+            pid=lambda: drawn,
+            disk=self.disk,
+            open_transport=lambda *_, **__: nullcontext(self.connect()),
             in_thread=at_once,
-            connect=self.connected,
-            create_log=partial(self._create_log, files.log),
-            resume_log=partial(self._resume_log, files.log),
-            open_backup=partial(self._open_backup, files.copies),
+            threads=lambda *_: SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S),
         )
-
-    def named(self, header: Header) -> Header:
-        """The header of a new log, with a run id that was drawn."""
-        return replace(header, run_id=str(uuid.UUID(int=self.rng.getrandbits(128))))
-
-    def _create_log(
-        self, file: SimulatedFile, place: LogPlace, header: Header, skipped: SkippedRows, files: FilesBeside
-    ) -> Checkpoint:
-        return Checkpoint.create(_on(place, file), self.named(header), skipped, files, how=self._how())
-
-    def _resume_log(self, file: SimulatedFile, place: LogPlace) -> Checkpoint:
-        return Checkpoint.resume(_on(place, file), self._how())
-
-    def _open_backup(self, file: SimulatedFile | None, path: Path, durable: Saved | None, _: Terms) -> Backup:
-        assert file is not None
-        return Backup.open(path, durable, disk=file.calls, thread=self._thread())
-
-    def _thread(self) -> SimulatedThread:
-        return SimulatedThread(self.loop, lambda: self.rng.random() * THREAD_MAX_S)
-
-    def _how(self) -> HowWritten:
-        return HowWritten(self._thread(), f"{self.rng.getrandbits(64):016x}")
-
-    @asynccontextmanager
-    async def connected(
-        self,
-        target: Target,
-        settings: CommonSettings,
-        *,
-        pool: str | None,
-        may_send: Callable[[], bool] = lambda: True,
-    ) -> AsyncIterator[Client]:
-        """Open the way to the server: `bulkdel.http.client.Connect`."""
-        steady = self.loop.time
-        async with connect(
-            target,
-            settings,
-            pool=pool,
-            may_send=may_send,
-            transport=self.connect(),
-            wall=self.wall,
-            steady=steady,
-            boot=steady,
-            keeper=self.keeper,
-        ) as client:
-            yield client
 
 
 async def begin(run: Run) -> None:
@@ -219,13 +150,3 @@ def simulated(job: type[GenAuthJob], its: tuple[Callable[[], float], Callable[[]
 
     made: GenAuthJob = Simulated()
     return made
-
-
-def _on(place: LogPlace, file: SimulatedFile) -> LogPlace:
-    """The same log on the simulated disk."""
-    assert isinstance(place, LogFile)
-    return replace(place, disk=file.calls)
-
-
-def _on_disk(file: SimulatedFile, path: Path) -> LogPlace:
-    return _on(log_at(path), file)

@@ -26,7 +26,6 @@ from tests.recorded import MAY_LAG
 from tests.simulation.clock import EPOCH, WorldClock
 from tests.simulation.network import Network
 from tests.simulation.pooled_api import Clocks, PooledApi
-from tests.simulation.program import Files
 from tests.simulation.run_play import FAIR_SESSION, RunPlay
 from tests.simulation.run_promises import RunPromises
 from tests.simulation.safe import SENT
@@ -191,7 +190,7 @@ class RestoreWorld:
             self._promises,
             RestoreUsers,
             export,
-            Files(self._log),
+            folder / "run",
             drawn.options,
             before=self._pass_time,
             parameters={"passwords": drawn.passwords},

@@ -14,7 +14,7 @@ from bulkdel.library import Run, Summary
 from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.genauth_job import GenAuthJob
 from tests.simulation.clock import EPOCH
-from tests.simulation.program import HOST, Files, Machine, begin, simulated
+from tests.simulation.program import HOST, Machine, begin, simulated
 from tests.simulation.run_promises import RunPromises
 from tests.simulation.sessions import Session, Steer
 from tests.simulation.stage import Stage
@@ -38,7 +38,7 @@ class RunPlay:
     promises: RunPromises
     job: type[GenAuthJob]
     export: Path
-    files: Files
+    run: Path
     options: Mapping[str, Any]
     before: Callable[[int, Session], None] | None = None
     more: Callable[[], Mapping[str, Any]] = dict
@@ -65,9 +65,8 @@ class RunPlay:
 
     async def _send(self, machine: Machine) -> Summary:
         """Run: plan, confirm, send."""
-        session, surroundings = self.stage.session, machine.surroundings(self.files)
-        job = simulated(self.job, machine.its)
-        async with machine.run(job, self.export, self._settings(), surroundings, self.parameters) as run:
+        session, job = self.stage.session, simulated(self.job, machine.its)
+        async with machine.run(job, self.export, self._settings(), machine.world(), self.parameters) as run:
             await begin(run)
             if session.end == "drain":
                 machine.loop.call_later(session.at / 10, self._drain, run.drain)
@@ -82,7 +81,7 @@ class RunPlay:
             not_after = datetime.fromtimestamp(at, UTC).strftime("%H:%M:%SZ")
             self.stage.process.drain_at(at - EPOCH - self.stage.set_by_s)
         settings = Settings(
-            run=self.files.log.path.parent,
+            run=self.run,
             host=HOST,
             allow_absent=True,
             max_refused="100%",

@@ -23,7 +23,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.drawing import Drawn, draw, plain
 from tests.simulation.network import CLEAR, Connection, Network, Roads
 from tests.simulation.pipes import PROCESS, PipeLoop
-from tests.simulation.program import HOST, Files, Machine, begin, simulated
+from tests.simulation.program import HOST, Machine, begin, simulated
 from tests.simulation.promises import Promises
 from tests.simulation.run_promises import SLACK_S, Pace, ProcessPromises, code_of, pause_s_of
 from tests.simulation.server import Server
@@ -174,7 +174,7 @@ class SharedWatch:
 
 
 class SharesWorld:
-    """Shards from the begin of the first to the end of the last. said: how each ended. drawn, trace: see `World`."""
+    """Shards from the begin of the first to the end of the last. said: how each ended. The rest: `DeletionWorld`."""
 
     def __init__(self, seed: int, folder: Path, drawn: Shares | None = None) -> None:
         self.drawn = drawn = drawn or draw_shares(seed)
@@ -295,12 +295,12 @@ class SharesWorld:
             shared = SharedWatch(number, watch, self._pace)
             return Connection(network, shared, wall=lambda: self._clock.true, timeout_s=2.0)
 
-        machine = Machine(loop, lambda: self._clock.true, self._chance, self._rng, connected, keeper)
-        files = Files(disk.file(folder / "run" / "log.jsonl", promises.log_is_safe))
+        machine = Machine(loop, lambda: self._clock.true, self._chance, self._rng, connected, disk.calls, keeper)
+        disk.file(folder / "run" / "log.jsonl", promises.log_is_safe)
         settings = Settings(run=folder / "run", host=HOST, max_refused="100%", **deletion.options)
         job = simulated(DeleteUsers, machine.its)
         try:
-            async with machine.run(job, folder / "export", settings, machine.surroundings(files)) as run:
+            async with machine.run(job, folder / "export", settings, machine.world()) as run:
                 await begin(run)
                 return await run.finished()
         except asyncio.CancelledError:

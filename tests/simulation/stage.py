@@ -75,7 +75,7 @@ class Stage:
         self.disk.begin()
         self.process = self._promises.begin(session, rate)
         loop = SimulatedLoop(self._clock.now, self._at_turn)
-        machine = Machine(loop, self.wall, self._chance, self.rng, lambda: self._connect(timeout_s))
+        machine = Machine(loop, self.wall, self._chance, self.rng, lambda: self._connect(timeout_s), self.disk.calls)
         result: T | None = None
         said: str = session.end
         try:

@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from random import Random
 
 from bulkdel.place.log_objects import line_name
-from bulkdel.store.objects import Means
-from tests.simulation.strands import Inline, StrandLoop, sleep
+from tests.simulation.strands import StrandLoop, sleep
 
 NO_ANSWER_S = 5.0
 """How long a request to the store waits, when no answer comes."""
@@ -91,10 +90,6 @@ class FarStore:
         self._way = way
         self._loop = loop
         self._rng = rng
-
-    def means(self) -> Means:
-        """What the program uses this store with."""
-        return Means(clock=self._loop.time, sleep=sleep, threads=lambda _: Inline(), open=lambda _: self)
 
     def create(self, name: str, data: bytes) -> bool:
         """A creation with a fate."""

@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from bulkdel.checkpoint.open_log import Files
-from bulkdel.checkpoint.writer import Checkpoint, HowWritten
 from bulkdel.core.decision import Request
-from bulkdel.core.log_entries import Header
 from bulkdel.core.look_up_lag import LAG_MAX_S
-from bulkdel.core.skipped_rows import SkippedRows
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable
 from bulkdel.library import Summary
-from bulkdel.place.log_objects import LogObjects
-from bulkdel.place.log_place import LogPlace, PinnedFile
+from bulkdel.place.log_place import PinnedFile
 from bulkdel.place.opening import log_at
 from bulkdel.settings import Settings
 from bulkdel.store_path import store_path
@@ -36,7 +31,7 @@ from tests.simulation.safe import RELEASED, SENT, STARTED
 from tests.simulation.server import Server
 from tests.simulation.sessions import Session, drawn_session
 from tests.simulation.store import CLEAR_WAY, FarStore, SharedStore, Way
-from tests.simulation.strands import PROCESS, StrandLoop, StrandThread, in_strand
+from tests.simulation.strands import PROCESS, Inline, StrandLoop, StrandThread, in_strand, sleep
 from tests.simulation.trace import Trace
 from tests.simulation.world import OLD_S, write_ids
 
@@ -170,7 +165,7 @@ class TakeoverPromises(Promises):
 
 
 class TakeoverWorld:
-    """One run from its first process to its judgement. said: how each process ended. drawn, trace: see `World`."""
+    """One run from its first process to its judgement. said: how each process ended. The rest: see `DeletionWorld`."""
 
     def __init__(self, seed: int, folder: Path, drawn: Takeovers | None = None) -> None:
         self.drawn = drawn or draw_takeovers(seed)
@@ -280,37 +275,15 @@ class TakeoverWorld:
 
         self._switch_off[number] = switch_off
         machine = Machine(loop, self._wall, self._chance, self._rng, connected)
-        surroundings = self._surroundings(machine, far, loop, pid)
+
+        def threads(_: int, name: str) -> Executor:
+            return Inline() if name == "store" else StrandThread(loop, lambda: self._rng.random() * 0.02)
+
+        world = replace(machine.world(pid), sleep=sleep, open_store=lambda _: far, in_thread=in_strand, threads=threads)
         job = simulated(DeleteUsers, machine.its)
-        async with machine.run(job, self._folder / "export", self._settings(process), surroundings) as run:
+        async with machine.run(job, self._folder / "export", self._settings(process), world) as run:
             await begin(run)
             return await run.finished()
-
-    def _surroundings(self, machine: Machine, far: FarStore, loop: StrandLoop, pid: int) -> Surroundings:
-        def how() -> HowWritten:
-            thread = StrandThread(loop, lambda: self._rng.random() * 0.02)
-            return HowWritten(thread=thread, nonce=f"{self._rng.getrandbits(64):016x}")
-
-        def reached(place: LogPlace) -> LogPlace:
-            assert isinstance(place, LogObjects)
-            return replace(place, terms=replace(place.terms, means=far.means()))
-
-        def create(place: LogPlace, header: Header, skipped: SkippedRows, files: Files) -> Checkpoint:
-            return Checkpoint.create(reached(place), machine.named(header), skipped, files, how=how())
-
-        def resume(place: LogPlace) -> Checkpoint:
-            return Checkpoint.resume(reached(place), how())
-
-        return Surroundings(
-            wall=self._wall,
-            steady=loop.time,
-            chance=self._chance,
-            pid=pid,
-            in_thread=in_strand,
-            connect=machine.connected,
-            create_log=create,
-            resume_log=resume,
-        )
 
     def _settings(self, process: Process) -> Settings:
         deletion = self.drawn.deletion

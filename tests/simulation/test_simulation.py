@@ -20,7 +20,7 @@ from tests.simulation.drawing import draw, plain
 from tests.simulation.ids import FORMS
 from tests.simulation.server import Customs
 from tests.simulation.sessions import ENDS, Session, What
-from tests.simulation.world import World, remove
+from tests.simulation.world import DeletionWorld, remove
 from tests.simulation.worlds import WORLDS
 from tests.syntax import drop, swap
 
@@ -63,13 +63,16 @@ def play(seed: int, folder: Path, name: str = "deletion") -> None:
 @mutant(
     "the rate limiter has a clock of its own",
     "connect",
-    swap("RateLimiter(settings.rate, clock=steady, share_clock=boot)", "RateLimiter(settings.rate, share_clock=boot)"),
+    swap(
+        "RateLimiter(settings.rate, clock=world.steady, share_clock=world.boot)",
+        "RateLimiter(settings.rate, share_clock=world.boot)",
+    ),
     case="0",
 )
 @mutant(
     "breaker and patience have a clock of their own",
     "connect",
-    swap("Uptime(steady)", "Uptime()"),
+    swap("Uptime(world.steady)", "Uptime()"),
     case="3",
 )
 @pytest.mark.soak
@@ -142,7 +145,7 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
 @mutant(
     "a process without a lease sends",
     "TimedLease.valid",
-    swap("self._terms.means.clock() - self._began < self._terms.lease_s", "True"),
+    swap("self._terms.world.boot() - self._began < self._terms.world.lease_s", "True"),
     case="takeovers-7",
 )
 @mutant(
@@ -214,7 +217,7 @@ def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed
         drawn = replace(base, sessions=[Session(weather=Weather(blind_s=tenth / 10))])
         folder = tmp_path / str(tenth)
         folder.mkdir()
-        assert World(tenth, folder, drawn).play() == [], f"blind after {tenth / 10} s"
+        assert DeletionWorld(tenth, folder, drawn).play() == [], f"blind after {tenth / 10} s"
 
 
 @mutant(
@@ -242,7 +245,7 @@ def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(tmp_path: Pa
         drawn = replace(base, sessions=[Session(end="kill", at=turn), lagging])
         folder = tmp_path / str(turn)
         folder.mkdir()
-        assert World(turn, folder, drawn).play() == [], f"killed at turn {turn}"
+        assert DeletionWorld(turn, folder, drawn).play() == [], f"killed at turn {turn}"
 
 
 TRACE = """

@@ -19,7 +19,7 @@ from tests.simulation.clock import EPOCH, WorldClock
 from tests.simulation.drawing import Drawn, draw
 from tests.simulation.ids import account_key
 from tests.simulation.network import Network
-from tests.simulation.program import HOST, Files, Machine, simulated
+from tests.simulation.program import HOST, Machine, simulated
 from tests.simulation.promises import OURS, Promises
 from tests.simulation.run_play import FAIR_SESSION, FAIR_SESSIONS, RunPlay
 from tests.simulation.server import Server
@@ -35,7 +35,7 @@ BROUGHT_BACK = 0.3
 T = TypeVar("T")
 
 
-class World:
+class DeletionWorld:
     """One run from its first session to its judgement. trace: what happened; the same seed gives the same lines."""
 
     def __init__(self, seed: int, folder: Path, drawn: Drawn | None = None) -> None:
@@ -54,18 +54,17 @@ class World:
         disk = self._stage.disk
         self._copies = folder / (drawn.backup or "copies")
         self._findings = folder / "findings"
-        self._files = Files(
-            disk.file(folder / "run" / "log.jsonl", self._promises.log_is_safe),
-            disk.file(self._copies, self._promises.copies_are_safe),
-            disk.file(self._findings, self._promises.findings_are_safe),
-        )
+        self._run = folder / "run"
+        self._log = disk.file(self._run / "log.jsonl", self._promises.log_is_safe)
+        disk.file(self._copies, self._promises.copies_are_safe)
+        disk.file(self._findings, self._promises.findings_are_safe)
         self._play = RunPlay(
             self._stage,
             self.trace,
             self._promises,
             DeleteUsers,
             folder / "export",
-            self._files,
+            self._run,
             drawn.options,
             self._before,
             self._more_settings,
@@ -84,7 +83,7 @@ class World:
         self._play.play(self.drawn.sessions)
         self._network.land()
         if not self._promises.wrong:
-            self._promises.judge(self._files.log.path)
+            self._promises.judge(self._log.path)
         if not self._promises.wrong and self.drawn.verification is not None and self._promises.claims():
             self._play_verification(self.drawn.verification)
         return self._promises.wrong
@@ -160,7 +159,9 @@ class World:
         names = ("rate", "concurrency", "patience", "timeout")
         settings = VerifySettings(host=HOST, **{name: self.drawn.options[name] for name in names})
         with ExitStack() as stack:
-            session = machine.verification(simulated(DeleteUsers, machine.its), settings, self._files, stack)
+            session = machine.verification(
+                simulated(DeleteUsers, machine.its), settings, self._run, self._findings, stack
+            )
             if drawn.end == "drain":
                 machine.loop.call_later(drawn.at / 10, session.drain, signal.SIGTERM)
             return await session.run()

@@ -11,7 +11,7 @@ from tests.simulation.restores import RestoreWorld
 from tests.simulation.shares import SharesWorld
 from tests.simulation.takeovers import TakeoverWorld
 from tests.simulation.trace import Trace
-from tests.simulation.world import World
+from tests.simulation.world import DeletionWorld
 
 
 class Playable(Protocol):
@@ -34,7 +34,7 @@ class Playable(Protocol):
 
 
 WORLDS: Mapping[str, Callable[[int, Path], Playable]] = {
-    "deletion": World,
+    "deletion": DeletionWorld,
     "restore": RestoreWorld,
     "memberships": MembershipWorld,
     "takeovers": TakeoverWorld,

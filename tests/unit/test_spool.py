@@ -10,6 +10,7 @@ import pytest
 from bulkdel.durable import DISK
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.spool import Spool
+from bulkdel.world import World
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -51,7 +52,7 @@ def test_a_part_that_is_another_file_now_gets_no_name(by: str, tmp_path: Path) -
 def test_the_name_of_a_new_log_is_durable_with_its_first_line(tmp_path: Path) -> None:
     """Of a verification, too, which puts no file beside its log."""
     named: list[Path] = []
-    place = LogFile(tmp_path, disk=replace(DISK, sync_directory=named.append))
+    place = LogFile(tmp_path, world=World(disk=replace(DISK, sync_directory=named.append)))
     lines = place.writable(new=True, another=True)
     lines.append(1, b"first\n")
     lines.append(2, b"second\n")

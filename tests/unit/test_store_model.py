@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkdel.checkpoint.open_log import Fenced
-from bulkdel.checkpoint.writer import Checkpoint, HowWritten, Queued
+from bulkdel.checkpoint.writer import Checkpoint, Queued
 from bulkdel.core.log_entries import Entry, Intent, Outcome, Session, decode_line, to_json
 from bulkdel.core.ranges import positions_in
 from bulkdel.core.run_state import RunState
@@ -30,8 +30,8 @@ from bulkdel.place.lease import Terms
 from bulkdel.place.log_objects import line_name
 from bulkdel.place.opening import log_at
 from bulkdel.store.file_parts import part_name
-from bulkdel.store.objects import Means
 from bulkdel.store_path import store_path
+from bulkdel.world import World
 from tests import recorded
 from tests.examples import examples
 from tests.mutants import mutant
@@ -60,7 +60,7 @@ class Killed(BaseException):
 
 
 @dataclass
-class World:
+class StoreWorld:
     """The store, the time and what was sent. chance: draws every fate.
 
     fresh_by, looked_up_by: by row, the session that has sent it as fresh, and the latest that has looked it up. A
@@ -81,8 +81,14 @@ class World:
     processes: dict[int, Iterator[None]] = field(default_factory=dict)
     running: list[int] = field(default_factory=list)
 
-    def means(self) -> Means:
-        return Means(clock=lambda: self.now, sleep=self.sleep, threads=lambda _: Inline(), open=lambda _: self)
+    def surroundings(self) -> World:
+        return World(
+            boot=lambda: self.now,
+            sleep=self.sleep,
+            open_store=lambda _: self,
+            threads=lambda *_: Inline(),
+            lease_s=LEASE_S,
+        )
 
     # The store: `Objects`
 
@@ -192,15 +198,15 @@ class World:
         return found
 
 
-def session(world: World) -> Iterator[None]:
+def session(world: StoreWorld) -> Iterator[None]:
     """One session, from the reading of the log to its end or its death; it yields between its steps."""
     take_over = not world.calm and world.chance.random() < 0.3
-    place, how = log_at(PATH, Terms(LEASE_S, PATIENCE_S, take_over, world.means())), HowWritten(thread=Inline())
+    place = log_at(PATH, Terms(PATIENCE_S, take_over, world.surroundings()))
     try:
         if next(world.lines(), None) is None:
-            log = Checkpoint.create(place, recorded.header(ROWS + 3, SKIPPED), SKIPPED, how=how)
+            log = Checkpoint.create(place, recorded.header(ROWS + 3, SKIPPED), SKIPPED)
         else:
-            log = Checkpoint.resume(place, how)
+            log = Checkpoint.resume(place)
     except (NotAcceptable, FileFailed):
         return
     yield
@@ -216,7 +222,7 @@ def session(world: World) -> Iterator[None]:
         pass
 
 
-def settle(world: World, log: Checkpoint) -> Iterator[None]:
+def settle(world: StoreWorld, log: Checkpoint) -> Iterator[None]:
     """Give every row its outcome: look up the rows in doubt once they may be, send the others."""
     progress, lease = log.progress, log.lease
     number = log._file.seq  # noqa: SLF001 - the number of the fence
@@ -262,7 +268,7 @@ def write(log: Checkpoint, *entries: Entry) -> None:
         log.progress.apply(entry)
 
 
-def send(world: World, row: int, number: int) -> None:
+def send(world: StoreWorld, row: int, number: int) -> None:
     """A request with a fresh row arrives at the API."""
     later = world.looked_up_by.get(row, 0)
     assert later <= number, f"row {row}: sent by session {number}, after session {later} had looked it up"
@@ -270,9 +276,9 @@ def send(world: World, row: int, number: int) -> None:
     assert row in world.intended(), f"row {row}: sent without an intent in the log"
 
 
-def played(seed: int) -> World:
+def played(seed: int) -> StoreWorld:
     """One interleaving; at the end one more session, for which nothing goes wrong."""
-    world = World(random.Random(seed))
+    world = StoreWorld(random.Random(seed))
     for _ in range(STEPS):
         world.step()
     world.calm, world.processes = True, {}

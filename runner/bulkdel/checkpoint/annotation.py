@@ -52,7 +52,7 @@ def annotating(place: LogPlace) -> Iterator[Annotator]:
     the tail of the log cannot be repaired.
     """
     try:
-        file, progress = OpenLog.resume(place, RUN, None)
+        file, progress = OpenLog.resume(place, RUN)
     except OSError as error:
         raise _failed(place, error) from error
     try:

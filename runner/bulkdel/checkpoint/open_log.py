@@ -6,7 +6,6 @@ Blocks. Raises OSError and NotAcceptable. `bulkdel.checkpoint.writer` decides wh
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -43,26 +42,26 @@ class OpenLog:
     recovered: where a torn tail was saved before it was cut off; None when there was none.
     """
 
-    def __init__(self, lines: WritableLines, place: LogPlace, kind: LogKind[Any], nonce: str | None) -> None:
+    def __init__(self, lines: WritableLines, place: LogPlace, kind: LogKind[Any]) -> None:
         self._lines = lines
         self._kind = kind
         self._reader: Reader[Any] = Reader(lines, place, kind)
         self._fold: Any = None
         self.place = place
-        self.nonce = nonce or secrets.token_hex(8)
+        self.nonce = place.world.random_bytes(8).hex()
         self.seq = 0
         self.size = 0
         self.sha = hashlib.sha256()
         self.recovered: Path | None = None
 
     @classmethod
-    def create(cls, place: LogPlace, kind: LogKind[Any], header: bytes, nonce: str | None, files: Files) -> OpenLog:
+    def create(cls, place: LogPlace, kind: LogKind[Any], header: bytes, files: Files) -> OpenLog:
         """Make a log that holds its encoded header, durably. files: those beside it that the header names.
 
         The header comes last: without it there is no log. Raises NotAcceptable when there is one, and OSError.
         """
         # A verification belongs to the run in this place, so another place would not do for its log.
-        log, kept = cls(_writable(place, kind, new=True), place, kind, nonce), list[PinnedFile]()
+        log, kept = cls(_writable(place, kind, new=True), place, kind), list[PinnedFile]()
         try:
             log._clear_remains()
             for pinned, data in files.items():
@@ -80,12 +79,12 @@ class OpenLog:
         return log
 
     @classmethod
-    def resume(cls, place: LogPlace, kind: LogKind[F], nonce: str | None) -> tuple[OpenLog, F]:
+    def resume(cls, place: LogPlace, kind: LogKind[F]) -> tuple[OpenLog, F]:
         """Read a log, repair its tail, and check that no other process writes it.
 
         Raises NotAcceptable, before anything is changed, and OSError.
         """
-        log = cls(_writable(place, kind, new=False), place, kind, nonce)
+        log = cls(_writable(place, kind, new=False), place, kind)
         try:
             fold = log._fold = log._reader.replay()
             log._take_over_state()

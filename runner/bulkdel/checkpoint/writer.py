@@ -8,11 +8,10 @@ the meaning of an entry. `Checkpoint` is the log of a run; a verification has a 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import errno
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, NoReturn, Self
 
 import orjson
@@ -39,19 +38,6 @@ ENTRY_MAX = LINE_MAX - COMMIT_BYTES - 128
 """Bytes of the longest entry. An almost full line has room for it, and for the frame, within LINE_MAX."""
 
 
-@dataclass(frozen=True, slots=True)
-class HowWritten:
-    """How a log is written; a simulation passes its own.
-
-    thread: runs the commits, one after the other; None for a thread of its own. nonce: None for a random one.
-    """
-
-    thread: concurrent.futures.Executor | None = None
-    nonce: str | None = None
-
-
-PLAIN = HowWritten()
-
 KEEPS = 20
 """How often in one lease `LogWriter.keep` looks whether a renewal is due."""
 
@@ -66,10 +52,9 @@ class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
     failure, lost: see `CommitQueue`; the items are `Queued`.
     """
 
-    def __init__(self, file: OpenLog, progress: F, how: HowWritten) -> None:
+    def __init__(self, file: OpenLog, progress: F) -> None:
         """Take an open log."""
-        thread = how.thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        super().__init__(COMMIT_BYTES, thread, progress.apply)
+        super().__init__(COMMIT_BYTES, file.place.world.threads(1, "checkpoint"), progress.apply)
         self._file = file
         self._closed = False
         self.progress = progress
@@ -84,7 +69,6 @@ class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
         skipped: SkippedRows | None = None,
         files: Files | None = None,
         *,
-        how: HowWritten = PLAIN,
         kind: LogKind[F] = RUN,  # type: ignore[assignment]  # for F = RunState; a TypeVar has no default before 3.13
     ) -> Self:
         """Start a log with `header` and the files that it names: the `skipped` rows, and `files`. Durable on return.
@@ -98,7 +82,7 @@ class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
             header = replace(header, skipped_sha256=sha256)
         progress = kind.fold(header, skipped)
         try:
-            return cls(OpenLog.create(place, kind, _encode(header), how.nonce, files), progress, how)
+            return cls(OpenLog.create(place, kind, _encode(header), files), progress)
         except OSError as error:
             option = "--run" if kind is RUN else kind.option
             raise FileFailed(
@@ -107,13 +91,13 @@ class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
             ) from error
 
     @classmethod
-    def resume(cls, place: LogPlace, how: HowWritten = PLAIN, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
+    def resume(cls, place: LogPlace, kind: LogKind[F] = RUN) -> Self:  # type: ignore[assignment]
         """Open an existing log.
 
         Raises NotAcceptable when it is in use, corrupt or no log, FileFailed when its tail cannot be repaired.
         """
         try:
-            return cls(*OpenLog.resume(place, kind, how.nonce), how)
+            return cls(*OpenLog.resume(place, kind))
         except OSError as error:
             raise FileFailed(
                 f"{place.where}: the log of the {kind.name} cannot be written: {error.strerror or error}. Nothing was "

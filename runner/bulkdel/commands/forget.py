@@ -21,7 +21,6 @@ from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identit
 from bulkdel.core.log_entries import Annotation, stamp
 from bulkdel.durable import sync_directory
 from bulkdel.engine.session_entries import process_facts
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
 from bulkdel.format import counted, printable
 from bulkdel.output import result, say
@@ -30,6 +29,7 @@ from bulkdel.place.opening import WRITING, log_place
 from bulkdel.run_place import LOG, RUNS, undone_by
 from bulkdel.safety.confirmation import How
 from bulkdel.store_path import in_store
+from bulkdel.world import WORLD
 
 SOME_LEFT = 1
 """Exit code when files were left because they are links or not what the run wrote, or are not where they should be."""
@@ -60,7 +60,7 @@ def forget(path: Path, *, confirm: int | None, abandon: bool) -> int:
     else:
         say("There is nothing to remove.")
         return _code(runs)
-    removed = _remove(runs, facts, Surroundings())
+    removed = _remove(runs, facts)
     result(f"removed {counted(len(removed), 'file')}, {sum(removed.values()):,} bytes; the log in {place} says so")
     return SOME_LEFT if _look_again(place, line) else _code(runs)
 
@@ -171,14 +171,14 @@ def _confirm(count: int, given: int | None, line: CommandLine) -> How:
     return How.OPTIONS
 
 
-def _remove(runs: Sequence[RunFiles], facts: Mapping[str, Any], around: Surroundings) -> dict[str, int]:
+def _remove(runs: Sequence[RunFiles], facts: Mapping[str, Any]) -> dict[str, int]:
     """Remove the files of all runs, and note it in their logs. Returns the sizes of those that are gone, by path.
 
     facts: how it was confirmed.
 
     Raises NotAcceptable when a log has changed, FileFailed when a log cannot be written or a file not removed.
     """
-    by = process_facts(around.pid)
+    by = process_facts(WORLD.pid())
     with ExitStack() as stack:
         logs = [(run, stack.enter_context(annotating(log_place(run.place, WRITING)))) for run in runs]
         for run, log in logs:
@@ -189,11 +189,11 @@ def _remove(runs: Sequence[RunFiles], facts: Mapping[str, Any], around: Surround
         for run, log in logs:
             if files := _removable(run):
                 now = {**by, "state": "begun", **facts, "files": _listed(run, files)}
-                log.add("forget", now, stamp(around.wall()))
+                log.add("forget", now, stamp(WORLD.wall()))
         for run, _ in logs:
             for file in _removable(run):
                 _unlink(file)
-        return {name: size for run, log in logs for name, size in _end(run, log, by, around).items()}
+        return {name: size for run, log in logs for name, size in _end(run, log, by).items()}
 
 
 def _listed(run: RunFiles, files: Sequence[PersonalFile]) -> list[dict[str, Any]]:
@@ -218,7 +218,7 @@ def _unlink(file: PersonalFile) -> None:
         raise _failed(file.path, "removed", error) from error
 
 
-def _end(run: RunFiles, log: Annotator, by: Mapping[str, Any], around: Surroundings) -> dict[str, int]:
+def _end(run: RunFiles, log: Annotator, by: Mapping[str, Any]) -> dict[str, int]:
     """Make the removal durable, and note that it has ended. Returns the sizes of the files that are gone, by path.
 
     Also of those that an interrupted command has removed: it may not have come to the folder.
@@ -234,7 +234,7 @@ def _end(run: RunFiles, log: Annotator, by: Mapping[str, Any], around: Surroundi
         except OSError as error:
             raise _failed(folder, "made durable", error) from error
     counts = {"removed": len(gone), "bytes": sum(gone.values())}
-    log.add("forget", {**by, "state": "ended", **counts}, stamp(around.wall()))
+    log.add("forget", {**by, "state": "ended", **counts}, stamp(WORLD.wall()))
     return gone
 
 

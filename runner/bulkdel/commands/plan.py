@@ -26,7 +26,6 @@ from bulkdel.durable import atomic_file
 from bulkdel.engine.signals import Signals
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.format import printable
-from bulkdel.http.connecting import connect_in
 from bulkdel.options import CONFIRMING
 from bulkdel.output import columns, result, result_line
 from bulkdel.place.opening import log_place
@@ -64,7 +63,7 @@ def plan(arguments: RunArguments) -> int:
             found = run_step(step, reading, arguments.settings, signals)
         if found.target.key is not None and found.ids and not found.complete:
             asking = Asking(found)
-            checking = with_sample_check(found, asking, connect=connect_in(arguments.environ))
+            checking = with_sample_check(found, asking)
             found = run_shown(checking, lambda: asking.text, arguments.settings, signals)
             if not found.rows_known:
                 found = run_step(partial(exclude_looked_up, found, reading), reading, arguments.settings, signals)

@@ -25,7 +25,6 @@ from bulkdel.core.summary import count_lines, name_of
 from bulkdel.core.verification import CLAIMED
 from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import NotConfirmed
 from bulkdel.export.invalid_file import REASONS
 from bulkdel.fleet.find_engine import engine_of_run
@@ -33,7 +32,6 @@ from bulkdel.fleet.placing import SHARD, Engine
 from bulkdel.fleet.shard import shard_file, work
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines
-from bulkdel.http.connecting import connect_in
 from bulkdel.input.run_input import is_forgotten
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary
@@ -81,9 +79,8 @@ def settle(
             before_sending()
         notices.started(opened.run_id)
 
-    around = Surroundings(connect=connect_in(arguments.environ))
     session = partial(session_of, engine=engine)
-    opened = Run(arguments, surroundings=around, chunk_events=events, before_sending=begin, make_session=session)
+    opened = Run(arguments, chunk_events=events, before_sending=begin, make_session=session)
     words = arguments.job.words
     names = {words.named_keys[kind]: name for kind, name in words.names.items()}
     settings = arguments.settings

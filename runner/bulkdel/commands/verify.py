@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +30,17 @@ from bulkdel.core.verification import CLAIMED, Counts, Findings
 from bulkdel.durable import atomic_file
 from bulkdel.engine.reporter import Reporter
 from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
-from bulkdel.http.connecting import connect_in
+from bulkdel.http.connecting import keeper_in
 from bulkdel.job import SANDBOX, TargetOptions
 from bulkdel.log_words import back_words
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import make_folder
-from bulkdel.place.opening import log_at, log_place
+from bulkdel.place.opening import log_place
 from bulkdel.regular_file import open_regular
 from bulkdel.run_place import STILL_THERE, own_file, restore_place
 from bulkdel.safety.log_checks import refuse_differences
@@ -51,6 +49,7 @@ from bulkdel.settings import VerifySettings
 from bulkdel.verify.findings import findings_path
 from bulkdel.verify.restored import Restored
 from bulkdel.verify.session import VerifyResult, VerifySession, open_findings_log
+from bulkdel.world import WORLD
 
 CHANGED = {
     "run_id": "it was of another run",
@@ -87,21 +86,20 @@ def verify(arguments: VerifyArguments) -> int:
 
 def _verify(arguments: VerifyArguments, notices: Notices) -> int:
     settings, path = arguments.settings, arguments.run
-    around = Surroundings(connect=connect_in(arguments.environ))
     with ExitStack() as stack, Signals() as signals, signals.phase(lambda: "reading the log and the rows of the run"):
         place = log_place(path)
         if is_locked(place):
             raise NotAcceptable(
                 f"{path}: a {writer_words(place)} is under way, so rows still change. Verify when it has ended."
             )
-        end, began = place.end(), around.steady()
+        end, began = place.end(), WORLD.steady()
         reopened = Reopened.open(path, settings.export, stack)
         progress = reopened.log_index.progress
         notices.reopened(progress)
         _name_the_run(progress)
         reopened, options = _find_target(arguments, reopened)
         target = reopened.job.target(options)
-        log = _open_findings(arguments, reopened, target.pinned_host, stamp(around.wall()))
+        log = _open_findings(arguments, reopened, target.pinned_host, stamp(WORLD.wall()))
         stack.callback(log.close)
         resumed = log.progress.known.size > 0
         ended = VerifyResult(Ending())
@@ -115,7 +113,9 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             raise UsageError(f"no credentials for {target.pinned_host}: {target.key_hint}")
         else:
             restored = Restored.of(path, progress, reopened.job, target, read_key(arguments.environ))
-            session = VerifySession(reopened, log, target, settings, around, restored=restored)
+            session = VerifySession(
+                reopened, log, target, settings, keeper=keeper_in(arguments.environ), restored=restored
+            )
             ended = _look_up(session, signals, notices, settings)
         stack.enter_context(signals.phase(lambda: "writing the report", ignore))
         ending, still_there = ended.ending, None
@@ -133,7 +133,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
             **asdict(counts),
             **ended.figures,
             "resumed": resumed,
-            "duration_s": round(around.steady() - began, 3),
+            "duration_s": round(WORLD.steady() - began, 3),
             "run": printable(path),
             "log_sha256": reopened.log_index.sha256,
             "still_there_path": None if still_there is None else printable(still_there),
@@ -187,8 +187,8 @@ def _open_findings(arguments: VerifyArguments, reopened: Reopened, host: str, at
     }
     key = make_key(arguments.environ)
     path, skipped = settings.state or findings_path(arguments.run), reopened.log_index.progress.skipped.rows
-    place_of = partial(log_at, terms=Terms(patience_s=settings.patience))
-    log, earlier = open_findings_log(path, pinned, skipped, at=at, again=settings.again, key=key, place_of=place_of)
+    terms = Terms(patience_s=settings.patience)
+    log, earlier = open_findings_log(path, pinned, skipped, terms, at=at, again=settings.again, key=key)
     if earlier is not None:
         changed = CHANGED[earlier.differs[0]] if earlier.differs else "its findings are not this user's"
         why = "as --again says" if settings.again else changed

@@ -8,7 +8,6 @@ Like the log it is fail-stop: nothing is written after the first failure.
 
 from __future__ import annotations
 
-import concurrent.futures
 import fcntl
 import gzip
 import json
@@ -27,7 +26,7 @@ import orjson
 from bulkdel.checkpoint.commit_queue import CommitQueue
 from bulkdel.core.log_entries import Saved
 from bulkdel.core.nesting import is_deep_record
-from bulkdel.durable import DISK, Disk, check_place
+from bulkdel.durable import check_place
 from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.lines import LINE_MAX
@@ -35,6 +34,7 @@ from bulkdel.place.backup_file import check_known
 from bulkdel.store.certain import Retrying
 from bulkdel.store.file_parts import parts_of
 from bulkdel.store_path import StorePath, in_store
+from bulkdel.world import WORLD, World
 from bulkdel.zstd import zstd
 
 MODE = 0o600
@@ -57,27 +57,17 @@ BATCH_BYTES = 8 << 20
 class Backup(CommitQueue[bytes, Saved]):
     """A backup open for appending. `save` belongs to one event loop. saved: its durable part."""
 
-    def __init__(
-        self, path: Path, fd: int, saved: Saved, disk: Disk = DISK, thread: concurrent.futures.Executor | None = None
-    ) -> None:
-        """Take an open file. thread: runs the writes, one after the other; a thread of its own by default."""
-        thread = thread or concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="backup")
-        super().__init__(BATCH_BYTES, thread, self._note)
+    def __init__(self, path: Path, fd: int, saved: Saved, world: World) -> None:
+        """Take an open file."""
+        super().__init__(BATCH_BYTES, world.threads(1, "backup"), self._note)
         self._fd = fd
-        self._disk = disk
+        self._disk = world.disk
         self._pack = packing(path)
         self.path = path
         self.saved = saved
 
     @classmethod
-    def open(
-        cls,
-        path: Path,
-        durable: Saved | None,
-        *,
-        disk: Disk = DISK,
-        thread: concurrent.futures.Executor | None = None,
-    ) -> Backup:
+    def open(cls, path: Path, durable: Saved | None, world: World = WORLD) -> Backup:
         """Open a new backup, or an earlier one to continue it. Blocks, and reads the whole file.
 
         durable: the part that the log knows to be durable; None when the file must be new. A torn member after
@@ -86,6 +76,7 @@ class Backup(CommitQueue[bytes, Saved]):
         Raises NotAcceptable when the file is not the one that the log knows, FileFailed when it cannot be
         written.
         """
+        disk = world.disk
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
             try:
@@ -113,7 +104,7 @@ class Backup(CommitQueue[bytes, Saved]):
             ) from None
         except OSError as error:
             raise _failed(path, error) from error
-        return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)), disk, thread)
+        return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)), world)
 
     async def save(self, lines: Iterable[bytes]) -> Saved:
         """Write lines of `line_of`; they are durable on return. Returns the durable part.

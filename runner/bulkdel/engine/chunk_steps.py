@@ -133,9 +133,9 @@ class ChunkInHand:
     async def send(self, step: Send, requests: Sequence[Request]) -> None:
         """Send the request that is due, after its backoff, and take in the decision on its response."""
         context = self._context
-        client, around, read = context.client, context.surroundings, context.action.read
+        client, read = context.client, context.action.read
         if step.attempt > 1:
-            await client.back_off(step.attempt - 1, self.state.after_s, around.chance())
+            await client.back_off(step.attempt - 1, self.state.after_s, context.world.chance())
 
         def expired() -> bool:
             self._pass_gate()

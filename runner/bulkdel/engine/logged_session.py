@@ -11,24 +11,24 @@ from bulkdel.checkpoint.reader import F
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.engine.drain import Drain
-from bulkdel.engine.surroundings import Surroundings
+from bulkdel.world import World
 
 
 class LoggedSession(Generic[F]):
     """The base of a session: of a run, or of a verification."""
 
-    def __init__(self, log: LogWriter[F], surroundings: Surroundings, key: bytes | None = None) -> None:
+    def __init__(self, log: LogWriter[F], world: World, key: bytes | None = None) -> None:
         """key: for the MACs of its session entries; None for none."""
         self._log = log
-        self._around = surroundings
+        self._world = world
         self._key = key
         self._drain = Drain()
 
     def _note_start(self, stack: AsyncExitStack, facts: Mapping[str, Any]) -> None:
         """Enqueue the start entry, and keep the log until the stack is closed."""
-        self._log.enqueue(Session("start", stamp(self._around.wall()), "", facts), key=self._key)
+        self._log.enqueue(Session("start", stamp(self._world.wall()), "", facts), key=self._key)
         stack.callback(asyncio.create_task(self._log.keep()).cancel)
 
     def _note_stop(self, facts: Mapping[str, Any]) -> None:
         """Enqueue the stop entry."""
-        self._log.enqueue(Session("stop", stamp(self._around.wall()), "", facts), key=self._key)
+        self._log.enqueue(Session("stop", stamp(self._world.wall()), "", facts), key=self._key)

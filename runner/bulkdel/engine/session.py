@@ -35,18 +35,21 @@ from bulkdel.engine.pipeline import settle_export
 from bulkdel.engine.session_context import SessionContext
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Event, Snapshot
-from bulkdel.engine.surroundings import Surroundings
+from bulkdel.engine.store_backup import open_backup
 from bulkdel.engine.tally import Tally
 from bulkdel.engine.throttled import ThrottledNotes
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed
 from bulkdel.format import counted, until_words
 from bulkdel.http.client import Client
+from bulkdel.http.connecting import connect, keeper_in
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.job import FindsCreated
+from bulkdel.place.lease import Terms
 from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
+from bulkdel.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,13 @@ class RunSession(LoggedSession[RunState], ABC):
         log: Checkpoint,
         *,
         start: Mapping[str, Any],
-        surroundings: Surroundings,
+        world: World,
         on_event: Callable[[Event], None],
         key: bytes | None = None,
         chunk_events: bool = True,
         changes: Changes | None = None,
     ) -> None:
-        super().__init__(log, surroundings, key)
+        super().__init__(log, world, key)
         self._plan = plan
         self._start = start
         self._on_event = on_event
@@ -119,8 +122,8 @@ class RunSession(LoggedSession[RunState], ABC):
 
     def _control_of(self, controlled: Controlled) -> SessionControl:
         """The control of what sends. From now on the session can be changed."""
-        plan, around = self._plan, self._around
-        control = SessionControl(plan, self._log, controlled, self._drain, wall=around.wall, on_event=self._on_event)
+        plan, world = self._plan, self._world
+        control = SessionControl(plan, self._log, controlled, self._drain, wall=world.wall, on_event=self._on_event)
         self._changes.begin(control)
         return control
 
@@ -130,7 +133,7 @@ class RunSession(LoggedSession[RunState], ABC):
             "requests": self._plan.server.requests + requests,
             **more,
             "resumed": self._resumed,
-            "duration_s": round(self._around.steady() - began, 3),
+            "duration_s": round(self._world.steady() - began, 3),
         }
 
 
@@ -153,7 +156,7 @@ class SendingSession(RunSession):
 
     async def run(self) -> SessionResult:
         """See `RunSession`."""
-        plan, log, around, began = self._plan, self._log, self._around, self._around.steady()
+        plan, log, world, began = self._plan, self._log, self._world, self._world.steady()
         settings = plan.arguments.settings
         async with AsyncExitStack() as stack:
             backup = await self._begin(stack)
@@ -162,10 +165,10 @@ class SendingSession(RunSession):
             context = self._context(client, lookup, backup)
             concurrency, drain_s = settings.in_flight, settings.drain
             self._workers = workers = Workers(
-                client, log, self._drain, around, concurrency=concurrency, drain_s=drain_s, until=self._until
+                client, log, self._drain, world, concurrency=concurrency, drain_s=drain_s, until=self._until
             )
             self._control = control = self._control_of(workers)
-            throttled = ThrottledNotes(client, log, around.wall)
+            throttled = ThrottledNotes(client, log, world.wall)
             stack.callback(asyncio.create_task(throttled.watch()).cancel)
             if plan.copies_memberships:
                 await self._copy_memberships(workers)
@@ -178,10 +181,10 @@ class SendingSession(RunSession):
 
     async def _begin(self, stack: AsyncExitStack) -> Backup | None:
         """Open the backup, and write the first entries of the session. `stack` closes the backup."""
-        plan, log, around, backup = self._plan, self._log, self._around, None
+        plan, log, world, backup = self._plan, self._log, self._world, None
         if (to := plan.arguments.backup) is not None:
-            terms = around.terms_of(plan.arguments.settings)
-            backup = await asyncio.to_thread(around.open_backup, to, plan.backup_known, terms)
+            terms = Terms.of(plan.arguments.settings, world)
+            backup = await asyncio.to_thread(open_backup, to, plan.backup_known, terms)
             stack.push_async_callback(asyncio.to_thread, backup.close)
         self._note_start(stack, self._start)
         if backup is not None or log.lease.length_s is not None:
@@ -198,7 +201,7 @@ class SendingSession(RunSession):
         server, creates = self._plan.server, self._plan.arguments.job.target_state.created
         before = bool((self._log.progress.header.sample or {}).get("found"))
         seen = replace(server.seen, proven_before=before, known=() if creates else server.found)
-        return AccountLookup(client, self._look_ups, self._around.chance, seen=seen, creates=creates)
+        return AccountLookup(client, self._look_ups, self._world.chance, seen=seen, creates=creates)
 
     def _context(self, client: Client, lookup: AccountLookup, backup: Backup | None) -> SessionContext:
         plan, log, settings = self._plan, self._log, self._plan.arguments.settings
@@ -211,7 +214,7 @@ class SendingSession(RunSession):
             several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
             log=log,
             id_type=plan.id_type,
-            surroundings=self._around,
+            world=self._world,
             drain=self._drain,
             protected=plan.protected,
             administrator=IdSet(plan.id_type, plan.server.administrator),
@@ -240,10 +243,10 @@ class SendingSession(RunSession):
         self, context: SessionContext, figures: Mapping[str, Any], *, until: datetime | None
     ) -> SessionResult:
         """Write the last entry of the session, and add up."""
-        plan, log, around, lookup = self._plan, self._log, self._around, context.lookup
+        plan, log, world, lookup = self._plan, self._log, self._world, context.lookup
         # Blind: no look-up of this session finds an existing account, so an empty response proves nothing.
         blind = lookup.control.answered and not lookup.control.proven
-        now = datetime.fromtimestamp(around.wall(), UTC)
+        now = datetime.fromtimestamp(world.wall(), UTC)
         facts = stop_facts(plan, log.progress, self._ending(context), until=until, now=now, blind=blind)
         self._note_stop({**facts, **figures})
         await log.aclose()  # not by the caller: a caller that is cancelled would leave the log locked
@@ -274,13 +277,13 @@ class SendingSession(RunSession):
 
     async def _copy_memberships(self, workers: Workers) -> None:
         """Copy the memberships before the first id is sent. When that fails, the session drains and sends none."""
-        plan, log, around = self._plan, self._log, self._around
+        plan, log, world = self._plan, self._log, self._world
         path, memberships = plan.memberships, plan.arguments.job.memberships
         assert path is not None, "else nothing is copied"
         assert memberships is not None, "checked with the arguments"
-        reader = MembershipReader(workers.client, memberships, around.chance)
+        reader = MembershipReader(workers.client, memberships, world.chance)
         name = logged_name(path, plan.run)
-        self._copying = MembershipsCopy(path, name, reader, around.wall(), may_replace=self._replaces)
+        self._copying = MembershipsCopy(path, name, reader, world.wall(), may_replace=self._replaces)
         try:
             saved = await self._copying.make(workers, self._drain)
         except FileFailed as error:
@@ -295,8 +298,8 @@ class SendingSession(RunSession):
     def _connect(self, pool: str) -> AbstractAsyncContextManager[Client]:
         """Open the way to the server. No request leaves without the lease of the log."""
         plan, lease = self._plan, self._log.lease
-        settings = plan.arguments.settings
-        return self._around.connect(plan.target, settings, pool=pool, may_send=lambda: lease.valid)
+        settings, keeper = plan.arguments.settings, keeper_in(plan.arguments.environ)
+        return connect(plan.target, settings, pool=pool, may_send=lambda: lease.valid, world=self._world, keeper=keeper)
 
     def _held(self, lookup: AccountLookup) -> HeldOutcomes:
         counts, allowed = self._log.progress.counts, self._plan.arguments.settings.allow_absent

@@ -23,12 +23,12 @@ from bulkdel.engine.creation_context import Creations
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.gate import Gate, OpenGate
 from bulkdel.engine.snapshot import Event
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.tally import Tally, counts_of
 from bulkdel.errors import Halted
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Action, Job
+from bulkdel.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class SessionContext:
     job: Job
     log: Checkpoint
     id_type: IdType
-    surroundings: Surroundings
+    world: World
     drain: Drain
     protected: IdSet
     chunk_size: int
@@ -74,7 +74,7 @@ class SessionContext:
 
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""
-        return Instant(stamp(self.surroundings.wall()), self.client.transport.ahead_s)
+        return Instant(stamp(self.world.wall()), self.client.transport.ahead_s)
 
     def lag_is_over(self, moment: Instant) -> bool:
         """Whether no look-up can lag any more behind what was done at that moment."""
@@ -82,7 +82,7 @@ class SessionContext:
 
     def clocks(self) -> tuple[float, float]:
         """The time by the wall clock and by the monotonic clock: the first may be set, the second may stand still."""
-        return self.surroundings.wall(), self.surroundings.steady()
+        return self.world.wall(), self.world.steady()
 
     def age_s(self, since: tuple[float, float]) -> float:
         """Seconds since then: the larger of the ages by the two clocks."""

@@ -20,39 +20,41 @@ from bulkdel.core.log_entries import Header, stamp
 from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import Ending, exit_code, status_of
 from bulkdel.engine.drain import Stop
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed
 from bulkdel.format import located, printable
 from bulkdel.options import SECRET
 from bulkdel.person import this_person
+from bulkdel.place.lease import Terms
 from bulkdel.place.log_place import EXCLUDED, PinnedFile
+from bulkdel.place.opening import log_place
 from bulkdel.run_place import logged_name
 from bulkdel.safety.confirmation import Confirmed
 from bulkdel.safety.plan_facts import header_values
 from bulkdel.safety.protect import PROTECT
 from bulkdel.safety.run_plan import RunPlan
+from bulkdel.world import World
 
 
-def create_log(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Checkpoint:
+def create_log(plan: RunPlan, confirmed: Confirmed | None, world: World) -> Checkpoint:
     """Write the bad rows that are left out, then the rows of the run, and the log with its header. Blocks."""
     export = plan.export
     if export.invalid_to is not None and export.invalid is not None:
         export.invalid.write(export.invalid_to)
-    place = surroundings.log_place(plan.run, plan.arguments.settings)
-    header, files = header_of(plan, confirmed, surroundings), dict(export.new.files if export.new is not None else {})
+    place = log_place(plan.run, Terms.of(plan.arguments.settings, world))
+    header, files = header_of(plan, confirmed, world), dict(export.new.files if export.new is not None else {})
     if header.excluded_sha256 is not None:
         files[PinnedFile(EXCLUDED, header.excluded_sha256)] = plan.excluded_file
-    return surroundings.create_log(place, header, export.skipped, files)
+    return Checkpoint.create(place, header, export.skipped, files)
 
 
-def header_of(plan: RunPlan, confirmed: Confirmed | None, surroundings: Surroundings) -> Header:
+def header_of(plan: RunPlan, confirmed: Confirmed | None, world: World) -> Header:
     """The header of the log of a new run."""
     export, words = plan.export, plan.arguments.job.words
     assert export.new is not None, "a run has its rows"
     return Header(
         tool=f"bulkdel {version('bulkdel')}",
-        run_id=str(uuid.uuid4()),
-        at=stamp(surroundings.wall()),
+        run_id=str(uuid.UUID(bytes=world.random_bytes(16), version=4)),
+        at=stamp(world.wall()),
         pinned=header_values(plan),
         export_path=located(export.path),
         export_state=export.state,

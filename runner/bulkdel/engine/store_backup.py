@@ -16,14 +16,15 @@ from bulkdel.place.lease import Terms
 from bulkdel.store.certain import READ_S, Retrying, Taken
 from bulkdel.store.file_parts import part_name, parts_of
 from bulkdel.store_path import StorePath, in_store
+from bulkdel.world import World
 
 
 class StoreBackup(Backup):
     """A backup in a store, open for appending."""
 
-    def __init__(self, path: StorePath, store: Retrying, saved: Saved, objects: int) -> None:
+    def __init__(self, path: StorePath, store: Retrying, saved: Saved, objects: int, world: World) -> None:
         """store: at this URL. objects: how many there are."""
-        super().__init__(path, -1, saved)
+        super().__init__(path, -1, saved, world)
         self._store = store
         self._objects = objects
 
@@ -36,7 +37,7 @@ class StoreBackup(Backup):
         try:
             size = crc = objects = 0
             fits = not (durable or Saved()).size
-            for data in parts_of(Retrying.at(path, min(READ_S, terms.patience_s), terms.means)):
+            for data in parts_of(Retrying.at(path, min(READ_S, terms.patience_s), terms.world)):
                 objects += 1
                 size, crc = size + len(data), zlib.crc32(data, crc)
                 fits = fits or (durable is not None and (size, crc) == durable)
@@ -54,7 +55,7 @@ class StoreBackup(Backup):
                 f"{path}: is not the backup that this run wrote, or copies are missing. Nothing more was sent. Put the "
                 "objects back, or name another place (--backup-to)."
             )
-        return cls(path, Retrying.at(path, terms.patience_s, terms.means), Saved(size, crc), objects)
+        return cls(path, Retrying.at(path, terms.patience_s, terms.world), Saved(size, crc), objects, terms.world)
 
     def close(self) -> None:
         """Write what is left, and end the threads. Blocks."""
@@ -81,7 +82,7 @@ def _plus(saved: Saved, data: bytes) -> Saved:
 
 
 def open_backup(path: Path, durable: Saved | None, terms: Terms) -> Backup:
-    """Open a backup in a file or in a store: see `Backup.open`. terms: of a store."""
+    """Open a backup in a file or in a store: see `Backup.open`."""
     if in_store(path):
         return StoreBackup.begin(path, durable, terms)
-    return Backup.open(path, durable)
+    return Backup.open(path, durable, terms.world)

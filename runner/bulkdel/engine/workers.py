@@ -20,10 +20,10 @@ from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.engine.drain import Drain, Stop, drain_on_failure, watch_time
 from bulkdel.engine.snapshot import Snapshot
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.job import job_faults
+from bulkdel.world import World
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Workers:
         client: Client,
         log: LogWriter[Any],
         drain: Drain,
-        surroundings: Surroundings,
+        world: World,
         *,
         concurrency: int,
         drain_s: float,
@@ -118,7 +118,7 @@ class Workers:
         self.client = client
         self._log = log
         self._drain = drain
-        self._surroundings = surroundings
+        self._world = world
         self.concurrency = concurrency
         self._drain_s = drain_s
         self._until = until
@@ -136,7 +136,7 @@ class Workers:
         self._tasks = {}
         self._work_of = lambda worker: self._work(prefetch, settle, worker)
         self._start_workers()
-        time = watch_time(lambda: self._until, self._surroundings.wall, drain)
+        time = watch_time(lambda: self._until, self._world.wall, drain)
         watches = [client.watch_patience(), self._log.watch_failure(), time]
         watching = [asyncio.create_task(self._drain_on_failure(watch)) for watch in watches]
         draining = asyncio.create_task(drain.begun.wait())

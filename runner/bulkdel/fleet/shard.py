@@ -26,7 +26,6 @@ from bulkdel.engine.session import SendingSession
 from bulkdel.engine.session_entries import start_facts
 from bulkdel.engine.signals import SteadyLoop
 from bulkdel.engine.snapshot import Event
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.tasks import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export.file import Fingerprint
@@ -44,7 +43,6 @@ from bulkdel.fleet.channel import (
     message_of,
 )
 from bulkdel.fleet.placing import LINE_MAX, object_in
-from bulkdel.http.connecting import connect_in
 from bulkdel.input.run_input import open_input
 from bulkdel.job import Target
 from bulkdel.parameters import pinned
@@ -61,6 +59,7 @@ from bulkdel.safety.preparation import find_target
 from bulkdel.safety.run_plan import CheckedExport, RunArguments, RunPlan, SampleCheck
 from bulkdel.safety.server_checks import check_look_ups
 from bulkdel.settings import Settings
+from bulkdel.world import World
 
 FIGURES_S = 0.25
 """Seconds between two figures."""
@@ -137,7 +136,7 @@ class _Process:
     def __init__(
         self, plan: RunPlan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        around = Surroundings(connect=connect_in(plan.arguments.environ), lease_s=order.lease_s)
+        world = World(lease_s=order.lease_s)
         self._log = log
         self._reader = reader
         self._writer = writer
@@ -146,8 +145,8 @@ class _Process:
         self._session = SendingSession(
             plan,
             log,
-            start=start_facts(plan, None, around.pid),
-            surroundings=around,
+            start=start_facts(plan, None, world.pid()),
+            world=world,
             on_event=self._event,
         )
 
@@ -231,8 +230,8 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     if {file.key for file in excluded.files} != set(order.excluded):
         raise NotAcceptable("the exclude files are not what the run has read. Put them back, and run it again")
     settings = _settings_of_shard(settings, order, arguments.backup)
-    around = Surroundings(lease_s=order.lease_s)
-    log = around.resume_log(around.log_place(arguments.run, settings).shard(order.number))
+    terms = Terms.of(settings, World(lease_s=order.lease_s))
+    log = Checkpoint.resume(log_place(arguments.run, terms).shard(order.number))
     stack.callback(log.close)
     _check_same(log.progress, header, skipped, place.shard(order.number).log)
     limit = None if order.settled_max is None else max(0, order.settled_max - log.progress.outcomes)

@@ -6,9 +6,9 @@ import threading
 import time
 
 from bulkdel.checkpoint.reader import begins_as, is_fresh, read_log
+from bulkdel.checkpoint.writer import Checkpoint
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_header, shard_numbers
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.errors import Drained, NotAcceptable
 from bulkdel.fleet.channel import Figures
 from bulkdel.fleet.shard_totals import ShardState, ShardStates
@@ -30,7 +30,7 @@ class ShardLogs:
         self._progress = progress
         self._logs = {number: place.shard(number) for number in shard_numbers(progress.header)}
 
-    def begin(self, around: Surroundings, stopped: threading.Event) -> None:
+    def begin(self, stopped: threading.Event) -> None:
         """Make the logs, or check that they are as the last session has left them. Blocks; ends soon when stopped.
 
         All logs are made before the first session begins, so a log that is missing later was lost. Raises NotAcceptable
@@ -43,7 +43,7 @@ class ShardLogs:
             if self._progress.sessions:
                 self._check_as_left(number, log)
             else:
-                self._create(number, log, around)
+                self._create(number, log)
 
     def _wait_until_free(self, stopped: threading.Event) -> None:
         """Wait until the processes of a killed session have ended: they end when its channels do."""
@@ -64,10 +64,10 @@ class ShardLogs:
                 "was sent. Put the file back that was there; then run the same command again."
             )
 
-    def _create(self, number: int, log: LogPlace, around: Surroundings) -> None:
+    def _create(self, number: int, log: LogPlace) -> None:
         if is_fresh(log):
             header, skipped = shard_header(self._progress.header, self._progress.skipped, number)
-            around.create_log(log, header, skipped, {}).close()
+            Checkpoint.create(log, header, skipped).close()
 
     def states(self) -> ShardStates:
         """The shards, as their logs have them. Blocks."""

@@ -40,6 +40,8 @@ from bulkdel.fleet.shard_logs import ShardLogs
 from bulkdel.fleet.shard_totals import ShardState, ShardStates, added
 from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.http.client import throttled_words
+from bulkdel.place.lease import Terms
+from bulkdel.place.opening import log_place
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.threads import in_thread
 
@@ -62,18 +64,18 @@ class ShardedSession(RunSession):
         """engine: places the processes; None means this machine. more: as of `RunSession`."""
         super().__init__(plan, log, **more)
         self._engine = engine or LocalProcesses(plan.arguments.environ)
-        self._place = self._around.log_place(plan.run, plan.arguments.settings)
+        self._place = log_place(plan.run, Terms.of(plan.arguments.settings, self._world))
         self._shards = ShardStates()
         self._sending: _Sending | None = None  # while the shards send
         self._started = False  # whether the log has the start of this session
 
     async def run(self) -> SessionResult:
         """See `RunSession`."""
-        plan, log, around, began = self._plan, self._log, self._around, self._around.steady()
+        plan, log, began = self._plan, self._log, self._world.steady()
         killed = plan.progress is not None and plan.progress.under_way is not None
         logs = ShardLogs(self._place, log.progress)
         stopped = threading.Event()
-        beginning = in_thread(lambda: logs.begin(around, stopped), stopped.set)
+        beginning = in_thread(lambda: logs.begin(stopped), stopped.set)
         if not await ended_before(self._drain.begun.wait(), beginning):
             self._changes.end()
             return await self._end(began)
@@ -93,7 +95,7 @@ class ShardedSession(RunSession):
 
     async def _send_all(self, logs: ShardLogs, *, restarted: bool) -> None:
         """Let every shard send. restarted: whether shares of an earlier keeper may still be in use."""
-        plan, log, around, shards, drain = self._plan, self._log, self._around, self._shards, self._drain
+        plan, log, world, shards, drain = self._plan, self._log, self._world, self._shards, self._drain
         settings = plan.arguments.settings
         async with keeping_rate({GROUP: settings.rate}, restarted=restarted) as keeper:
             steered = ShardControl(keeper, shards, concurrency=settings.in_flight, until=self._until)
@@ -102,7 +104,7 @@ class ShardedSession(RunSession):
                 index=log.progress.header.input.index,
                 keeper=keeper.address(GROUP),
                 debug=self._chunk_events,
-                lease_s=around.lease_s,
+                lease_s=world.lease_s,
             )
             supervisor = Supervisor(self._engine, Restarts(RESTART_S, patience_s=settings.patience))
             child_of = partial(
@@ -116,7 +118,7 @@ class ShardedSession(RunSession):
                 on_event=self._on_event,
             )
             self._sending = _Sending(steered, self._control_of(steered))
-            time = watch_time(lambda: steered.until, around.wall, drain)
+            time = watch_time(lambda: steered.until, world.wall, drain)
             draining = self._drain_children(supervisor, settings.drain)
             async with watching(drain.begin, self._look(), time, keeper.watch_failure(), draining):
                 await self._rounds(supervisor, child_of)
@@ -209,7 +211,7 @@ class ShardedSession(RunSession):
 
     async def _end(self, began: float) -> SessionResult:
         """Add up, and write the stop entry."""
-        plan, log, around = self._plan, self._log, self._around
+        plan, log, world = self._plan, self._log, self._world
         read = await self._read_at_end()
         progress, shards, ended = read.progress, self._shards, self._shards.ended
         stop = self._drain.stop
@@ -225,7 +227,7 @@ class ShardedSession(RunSession):
             left=lambda: next((each.as_ending.why for each in ended if each.as_ending.why), "a shard has not ended"),
         )
         until = plan.until if self._sending is None else self._sending.control.until
-        now, blind = datetime.fromtimestamp(around.wall(), UTC), any(each.blind for each in ended)
+        now, blind = datetime.fromtimestamp(world.wall(), UTC), any(each.blind for each in ended)
         facts = {
             **stop_facts(plan, progress, ending, until=until, now=now, blind=blind),
             "shards": self._noted(read),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from bulkdel.core.adaptive_rate import AdaptiveRate
 from bulkdel.http.client import Client, Rate, Uptime
@@ -16,25 +14,10 @@ from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.shared_rate import ADDRESS, KeeperAddress, sharing
 from bulkdel.http.transport import HttpTransport, Transport, TransportOptions
 from bulkdel.job import Target, job_faults
-from bulkdel.times import since_boot
+from bulkdel.world import WORLD, World
 
 if TYPE_CHECKING:
     from bulkdel.settings import CommonSettings
-
-
-class Connect(Protocol):
-    """How the way to the server is opened: `connect`, or what a simulation passes in its place."""
-
-    def __call__(
-        self,
-        target: Target,
-        settings: CommonSettings,
-        *,
-        pool: str | None,
-        may_send: Callable[[], bool] = lambda: True,
-    ) -> AbstractAsyncContextManager[Client]:
-        """Open it; see `connect`."""
-        ...
 
 
 @contextlib.asynccontextmanager
@@ -44,35 +27,33 @@ async def connect(
     *,
     pool: str | None,
     may_send: Callable[[], bool] = lambda: True,
-    transport: Transport | None = None,
-    wall: Callable[[], float] = time.time,
-    steady: Callable[[], float] = time.monotonic,
-    boot: Callable[[], float] = since_boot,
+    world: World = WORLD,
     keeper: KeeperAddress | None = None,
 ) -> AsyncIterator[Client]:
     """Open the way to the server: transport, rate limiter, sign-in and client, closed together.
 
     pool: the one that every token must carry; None when it is not known yet.
     may_send: whether this process has the lease; see `Client`.
-    transport: in the place of the network. wall, steady: the clocks, as in `Surroundings`. boot: the clock of a share.
     keeper: of the rate that this process shares with others; None when it shares no rate.
 
     Raises UsageError for a host, proxy or CA file that cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        rate_limiter = RateLimiter(settings.rate, clock=steady, share_clock=boot)
+        rate_limiter = RateLimiter(settings.rate, clock=world.steady, share_clock=world.boot)
         rate: Rate = AdaptiveRate(settings.rate)
         if keeper is not None:  # entered first: the share is given back when nothing can be sent any more
-            rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate, boot))
-        if transport is None:
-            options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout)
+            rate = await stack.enter_async_context(sharing(keeper, rate_limiter, settings.rate, world.boot))
+        options = TransportOptions(target.host, settings.ca_file, settings.proxy, settings.timeout)
 
-            def may_write() -> bool:
-                # A process that was frozen may have lost its share since the limiter let the request through.
-                return may_send() and not rate_limiter.without_share
+        def may_write() -> bool:
+            # A process that was frozen may have lost its share since the limiter let the request through.
+            return may_send() and not rate_limiter.without_share
 
-            transport = await stack.enter_async_context(HttpTransport(options, may_send=may_write))
-        uptime = Uptime(steady)
+        opened: AbstractAsyncContextManager[Transport] = (world.open_transport or HttpTransport)(
+            options, may_send=may_write
+        )
+        transport = await stack.enter_async_context(opened)
+        uptime = Uptime(world.steady)
         auth = target.auth(transport, rate_limiter, pool=pool, patience_s=settings.patience, clock=uptime)
         client = Client(
             transport,
@@ -81,7 +62,7 @@ async def connect(
             target.pause_s,
             settings.patience,
             rate,
-            now=wall,
+            now=world.wall,
             clock=uptime,
             may_send=may_send,
         )
@@ -90,7 +71,7 @@ async def connect(
         yield client
 
 
-def connect_in(environ: Mapping[str, str]) -> Connect:
-    """`connect` for a process with this environment: with the keeper that its parent has named."""
+def keeper_in(environ: Mapping[str, str]) -> KeeperAddress | None:
+    """The keeper that the parent of this process has named in its environment; None without one."""
     text = environ.get(ADDRESS)
-    return connect if text is None else partial(connect, keeper=KeeperAddress.of(text))
+    return None if text is None else KeeperAddress.of(text)

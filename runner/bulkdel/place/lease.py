@@ -8,12 +8,12 @@ over. So the other process waits until this lease must have lapsed: both count t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bulkdel.store.objects import MEANS, Means
+from bulkdel.world import WORLD, World
 
-LEASE_S = 10.0
-"""How long a commit to a store renews the lease, in seconds from the beginning of the commit."""
+if TYPE_CHECKING:
+    from bulkdel.settings import SendingSettings
 
 RENEW_SHARE = 0.4
 """A lease is renewed after this share of its length. Even if that is noticed late, it is before half of the length."""
@@ -24,22 +24,25 @@ WAIT_SHARE = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a log in a store is written.
+    """How a log is read and written. The first two are of a log in a store.
 
-    lease_s: see LEASE_S; tests pass a shorter one. patience_s: for how long a failed request is repeated.
+    patience_s: for how long a failed request is repeated.
     take_over: begin without watching whether another process still writes the log.
-    means: clock, threads and network.
     """
 
-    lease_s: float = LEASE_S
     patience_s: float = 900.0
     take_over: bool = False
-    means: Means = MEANS
+    world: World = WORLD
+
+    @classmethod
+    def of(cls, settings: SendingSettings, world: World) -> Terms:
+        """Those of a run with these settings."""
+        return cls(settings.patience, settings.take_over, world)
 
     @property
     def wait_s(self) -> float:
         """How long a successor waits until the lease of the process before it has lapsed."""
-        return self.lease_s * WAIT_SHARE
+        return self.world.lease_s * WAIT_SHARE
 
 
 class Lease(Protocol):
@@ -86,22 +89,22 @@ class TimedLease:
     @property
     def length_s(self) -> float:
         """See `Lease`."""
-        return self._terms.lease_s
+        return self._terms.world.lease_s
 
     @property
     def valid(self) -> bool:
         """See `Lease`."""
-        return self._terms.means.clock() - self._began < self._terms.lease_s
+        return self._terms.world.boot() - self._began < self._terms.world.lease_s
 
     @property
     def renewal_due(self) -> bool:
         """Whether so much of it has passed that a commit is due, also when there is nothing to write."""
-        return self._terms.means.clock() - self._began >= self._terms.lease_s * RENEW_SHARE
+        return self._terms.world.boot() - self._began >= self._terms.world.lease_s * RENEW_SHARE
 
     @property
     def predecessor_s(self) -> float:
         """See `Lease`."""
-        return max(0.0, self._predecessor_until - self._terms.means.clock())
+        return max(0.0, self._predecessor_until - self._terms.world.boot())
 
     def renew(self, began: float) -> None:
         """Renew it by a commit. began: when the first attempt at the commit began, by the clock of the terms."""
@@ -109,4 +112,4 @@ class TimedLease:
 
     def succeed(self) -> None:
         """Note that this process has just taken over the log. The lease of the process before may still be valid."""
-        self._predecessor_until = self._terms.means.clock() + self._terms.wait_s
+        self._predecessor_until = self._terms.world.boot() + self._terms.wait_s

@@ -26,6 +26,7 @@ from bulkdel.place.spool import Spool
 from bulkdel.regular_file import regular_fd
 from bulkdel.run_place import LOG, RUNS, number_of_restore
 from bulkdel.store_path import in_store
+from bulkdel.world import WORLD, World
 
 READ_BYTES = 1 << 20
 
@@ -47,12 +48,12 @@ NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A log in a file: `LogPlace`. folder, name: of the file. disk: changes it and makes it durable."""
+    """A log in a file: `LogPlace`. folder, name: of the file. world: its disk makes it durable."""
 
     folder: Path
     name: str = LOG
     number: int = 0
-    disk: Disk = DISK
+    world: World = WORLD
     kept_as: str = "this file"
     mend: str = "Make room or repair the disk"
 
@@ -70,7 +71,7 @@ class LogFile:
         """See `LogPlace`."""
         part = input_part(self.folder)
         try:
-            make_folder(self.folder, self.disk)
+            make_folder(self.folder, self.world.disk)
             return Spool.part(part)
         except BlockingIOError:
             raise NotAcceptable(
@@ -87,7 +88,7 @@ class LogFile:
             remove_parts(path)
             if isinstance(data, Spool):
                 data.put(path)
-                self.disk.sync_directory(path)
+                self.world.disk.sync_directory(path)
                 return
             with atomic_file(path, lambda *_: True) as file:
                 file.write(data)
@@ -159,7 +160,7 @@ class LogFile:
         """See `LogPlace`."""
         try:
             if new and self.name == LOG:
-                make_folder(self.folder, self.disk)
+                make_folder(self.folder, self.world.disk)
             fd = os.open(self.log, APPEND | NEW, MODE) if new else _open(self.log, APPEND)
         except FileExistsError:
             fd = _open(self.log, APPEND)
@@ -168,7 +169,7 @@ class LogFile:
         except BaseException:
             os.close(fd)
             raise
-        return WritableFile(fd, self.log, self.disk)
+        return WritableFile(fd, self.log, self.world.disk)
 
     @contextmanager
     def held(self) -> Iterator[None]:

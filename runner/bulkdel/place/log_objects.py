@@ -33,6 +33,7 @@ from bulkdel.store.directory import OBJECT_BYTES_MAX
 from bulkdel.store.file_parts import PART_BYTES, parts_of, put_parts
 from bulkdel.store.probe import ANOTHER, AS_BEFORE, probe
 from bulkdel.store_path import StorePath
+from bulkdel.world import World
 
 LINES_A_ROLL = 1_000
 
@@ -79,6 +80,11 @@ class LogObjects:
     number: int = 0
     kept_as: str = "the objects"
     mend: str = "Check the store and the network"
+
+    @property
+    def world(self) -> World:
+        """See `LogPlace`."""
+        return self.terms.world
 
     @property
     def log(self) -> StorePath:
@@ -130,7 +136,7 @@ class LogObjects:
         return self.where / _below(pinned)
 
     def _store(self) -> Retrying:
-        return Retrying.at(self.where, self.terms.patience_s, self.terms.means)
+        return Retrying.at(self.where, self.terms.patience_s, self.terms.world)
 
     def shard(self, number: int) -> LogObjects:
         """See `LogPlace`."""
@@ -222,11 +228,10 @@ class StoreLines:
 
     def __init__(self, path: StorePath, terms: Terms, *, by_rolls: bool = True) -> None:
         """Open the store at this URL. by_rolls: whether rolls spare requests."""
-        means = terms.means
         self._path = path
         self._terms = terms
-        self._store = Retrying.at(path, terms.patience_s, means)
-        self._threads = means.threads(AT_ONCE)
+        self._store = Retrying.at(path, terms.patience_s, terms.world)
+        self._threads = terms.world.threads(AT_ONCE, "store")
         self._by_rolls = by_rolls
 
     def __iter__(self) -> Iterator[bytes]:
@@ -270,17 +275,17 @@ class StoreLines:
         While the store cannot be read, the other process cannot write either, and may go on later. So the time of a
         long look does not count. Raises OSError when the store cannot be read for the patience.
         """
-        means = self._terms.means
-        until = means.clock() + self._terms.wait_s
+        world = self._terms.world
+        until = world.boot() + self._terms.wait_s
         while True:
-            looked_at = means.clock()
+            looked_at = world.boot()
             line = self.line(seq)
-            now = means.clock()
+            now = world.boot()
             if now - looked_at > LOOK_S:
                 until += now - looked_at
             if line is not None or now >= until:
                 return line
-            means.sleep(min(LOOK_S, self._terms.lease_s / 10))
+            world.sleep(min(LOOK_S, world.lease_s / 10))
 
     def close(self) -> None:
         """End the threads."""
@@ -338,8 +343,8 @@ class WritableObjects(StoreLines):
     def __init__(self, path: StorePath, terms: Terms, *, todo: str) -> None:
         """Open the store. Raises NotAcceptable, with `todo`, for one that cannot keep two runs apart."""
         super().__init__(path, terms)
-        probe(self._store.objects, path, terms.means, todo=todo)
-        self._rolls = terms.means.threads(1)
+        probe(self._store.objects, path, terms.world, todo=todo)
+        self._rolls = terms.world.threads(1, "store")
         self._overtakes = False  # the session before may be under way, and this one has not written yet
         self._overtakes_until = float("inf")
         self.lease = TimedLease(terms)
@@ -370,7 +375,7 @@ class WritableObjects(StoreLines):
 
     def append(self, seq: int, line: bytes) -> None:
         """See `WritableLines`. It renews the lease."""
-        clock = self._terms.means.clock
+        clock = self._terms.world.boot
         began = clock()
         try:
             self._store.create(line_name(seq), line)
@@ -380,7 +385,7 @@ class WritableObjects(StoreLines):
                 raise
             if now > self._overtakes_until:
                 raise Busy from None
-            self._overtakes_until = min(self._overtakes_until, now + self._terms.lease_s * OVERTAKE_LEASES)
+            self._overtakes_until = min(self._overtakes_until, now + self._terms.world.lease_s * OVERTAKE_LEASES)
             raise Overtaken from None
         self.lease.renew(began)
         if self._overtakes:

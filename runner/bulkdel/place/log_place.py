@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from bulkdel.place.lease import Lease
 from bulkdel.place.spool import Spool
+from bulkdel.world import World
 
 LINE_MAX = 8 << 20
 """Bytes of the longest line, newline included. The writer (`bulkdel.checkpoint.writer`) keeps to it, so that a reader
@@ -137,6 +138,11 @@ class LogPlace(Protocol):
     @property
     def log(self) -> Path:
         """The path of the log, for messages about its content."""
+        ...
+
+    @property
+    def world(self) -> World:
+        """The disk, the network and the threads that it is written with."""
         ...
 
     @property

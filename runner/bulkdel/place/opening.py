@@ -15,10 +15,10 @@ WRITING = Terms()
 
 
 def log_place(run: Path, terms: Terms = READING) -> LogPlace:
-    """The log of the run in this folder or store. terms: of a store; the default is for commands that read."""
-    return LogObjects(run, terms) if in_store(run) else LogFile(run)
+    """The log of the run in this folder or store. The default of `terms` is for commands that read."""
+    return LogObjects(run, terms) if in_store(run) else LogFile(run, world=terms.world)
 
 
 def log_at(path: Path, terms: Terms = READING) -> LogPlace:
     """The log of a verification or a batch, in this file or at the URL of a store. terms: as in `log_place`."""
-    return LogObjects(path, terms) if in_store(path) else LogFile(path.parent, path.name)
+    return LogObjects(path, terms) if in_store(path) else LogFile(path.parent, path.name, world=terms.world)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,7 +25,7 @@ from bulkdel.export.refusal import ExportRefused
 from bulkdel.export.rows import ReadOptions
 from bulkdel.format import located
 from bulkdel.http.client import Client, WorkerStatus
-from bulkdel.http.connecting import Connect, connect
+from bulkdel.http.connecting import connect, keeper_in
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.membership_reader import MembershipReader
 from bulkdel.http.own_accounts import administrator_of, owner_of
@@ -57,6 +56,7 @@ from bulkdel.safety.place_checks import say_open_folder
 from bulkdel.safety.protect import host_word, with_logged
 from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan, SampleCheck
 from bulkdel.safety.server_checks import check_excluded_types
+from bulkdel.world import WORLD, World
 
 
 def check_arguments(arguments: RunArguments) -> None:
@@ -204,10 +204,7 @@ class Asking:
 async def with_sample_check(
     plan: RunPlan,
     asking: Asking,
-    *,
-    connect: Connect = connect,
-    wall: Callable[[], float] = time.time,
-    chance: Callable[[], float] = random.random,
+    world: World = WORLD,
 ) -> RunPlan:
     """Sign in, look up the sample, and add the result.
 
@@ -216,8 +213,8 @@ async def with_sample_check(
     for --patience. Raises Halted after that, and when a sign-in or a look-up is refused; NotAcceptable for a protected
     pool or another pool than that of the log.
     """
-    target = plan.target
-    async with connect(target, plan.arguments.settings, pool=None) as client:
+    target, chance, keeper = plan.target, world.chance, keeper_in(plan.arguments.environ)
+    async with connect(target, plan.arguments.settings, pool=None, world=world, keeper=keeper) as client:
         asking.begin(client)
         auth = client.auth
         await auth.ensure()
@@ -234,7 +231,7 @@ async def with_sample_check(
             cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
         if plan.shards and not plan.complete:  # before a shard deletes the accounts that a control of another one lists
             await lookup.control.prove(WorkerStatus())
-        now, control = Instant(stamp(wall()), client.transport.ahead_s), lookup.control
+        now, control = Instant(stamp(world.wall()), client.transport.ahead_s), lookup.control
         server = SampleCheck(
             auth.pool,
             len(sample),

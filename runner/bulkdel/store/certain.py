@@ -16,8 +16,9 @@ from contextlib import suppress
 from statistics import median
 from typing import TypeVar
 
-from bulkdel.store.objects import MEANS, Means, Objects
+from bulkdel.store.objects import Objects, open_objects
 from bulkdel.store_path import StorePath
+from bulkdel.world import WORLD, World
 
 HEDGE_S, HEDGE_LEAST_S, HEDGE_MOST_S = 0.1, 0.05, 1.0
 """A second attempt begins when the first has no answer for so long: at first, at least, and at most."""
@@ -94,20 +95,20 @@ class Retrying:
     hedged, close: see `create`.
     """
 
-    def __init__(self, objects: Objects, patience_s: float, means: Means = MEANS) -> None:
+    def __init__(self, objects: Objects, patience_s: float, world: World = WORLD) -> None:
         """patience_s: a request that fails for so long is given up."""
         self.objects = objects
         self._patience_s = patience_s
-        self._means = means
-        self._clock = means.clock
+        self._world = world
+        self._clock = world.boot
         self._threads: Executor | None = None
         self._took: deque[float] = deque(maxlen=RECENT)
         self._closed = False
 
     @classmethod
-    def at(cls, path: StorePath, patience_s: float = READ_S, means: Means = MEANS) -> Retrying:
+    def at(cls, path: StorePath, patience_s: float = READ_S, world: World = WORLD) -> Retrying:
         """The store at this URL. Creates nothing."""
-        return cls(means.open(path), patience_s, means)
+        return cls((world.open_store or open_objects)(path), patience_s, world)
 
     def get(self, name: str) -> bytes | None:
         """Read an object; None when there is none, which is an answer.
@@ -123,7 +124,7 @@ class Retrying:
             except OSError:
                 if self._closed or patience.over:
                     raise
-            self._means.sleep(pause_s)
+            self._world.sleep(pause_s)
             pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
     def first_listed(self, after: str, wanted: Callable[[str], object]) -> str | None:
@@ -131,13 +132,13 @@ class Retrying:
         for _ in range(LIST_TRIES - 1):
             with suppress(OSError):
                 return next(filter(wanted, self.objects.listed(after)), None)
-            self._means.sleep(PAUSE_S)
+            self._world.sleep(PAUSE_S)
         return next(filter(wanted, self.objects.listed(after)), None)
 
     def create(self, name: str, data: bytes) -> None:
         """Create the object. Raises Taken, and OSError after the patience. After OSError it may exist or not."""
         if self._threads is None:
-            self._threads = self._means.threads(THREADS)
+            self._threads = self._world.threads(THREADS, "store")
         patience, pause_s, failure = Patience(self._patience_s, self._clock), PAUSE_S, OSError(None, NO_ANSWER)
         due, under_way = self._clock(), set[Future[float | Taken]]()
         hedged = self.objects.hedged and len(data) <= HEDGED_BYTES
@@ -147,7 +148,7 @@ class Retrying:
                 under_way.add(self._threads.submit(self._attempt, name, data))
                 due = now + self._hedge_s if hedged else float("inf")
             if not under_way:
-                self._means.sleep(min(due - now, LOOK_S))
+                self._world.sleep(min(due - now, LOOK_S))
             ended, under_way = wait(under_way, min(max(0.0, due - now), LOOK_S), FIRST_COMPLETED)
             for attempt in ended:
                 try:

@@ -2,22 +2,16 @@
 
 Objects are never overwritten or deleted. Every call blocks, may be made by several threads, and raises OSError where
 its effect is not known: a time-out, a broken connection, a server that fails.
-
-`Means` are the clock, the sleep, the threads and the network of a store. A simulation passes its own.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Protocol
 
 from bulkdel.store.bucket import Remote
 from bulkdel.store.directory import Directory
 from bulkdel.store_path import StorePath
-from bulkdel.times import since_boot
 
 
 class Objects(Protocol):
@@ -55,25 +49,3 @@ def open_objects(path: StorePath) -> Directory | Remote:
     if path.scheme == "file":
         return Directory(path.directory)
     return Remote(path)
-
-
-def _some_threads(count: int) -> Executor:
-    """So many threads."""
-    return ThreadPoolExecutor(count, thread_name_prefix="store")
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a store is used with.
-
-    clock: seconds that also count while the machine sleeps. sleep: waits so many seconds. threads: makes so many.
-    open: opens the store at a URL.
-    """
-
-    clock: Callable[[], float] = since_boot
-    sleep: Callable[[float], None] = time.sleep
-    threads: Callable[[int], Executor] = _some_threads
-    open: Callable[[StorePath], Objects] = open_objects
-
-
-MEANS = Means()

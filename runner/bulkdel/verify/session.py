@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.checkpoint.reader import is_fresh
-from bulkdel.checkpoint.writer import PLAIN, HowWritten, LogWriter
+from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.absence import IN_QUERY, Misread
 from bulkdel.core.account_match import Instant, Sampled, future
 from bulkdel.core.apart import cut_apart
@@ -37,20 +37,22 @@ from bulkdel.engine.drain import Stop
 from bulkdel.engine.logged_session import LoggedSession
 from bulkdel.engine.session_entries import ending_of, process_facts
 from bulkdel.engine.snapshot import Snapshot
-from bulkdel.engine.surroundings import Surroundings
 from bulkdel.engine.workers import Workers
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.http.client import WorkerStatus
+from bulkdel.http.connecting import connect
 from bulkdel.http.lookup import IDS_AT_ONCE, AccountLookup
 from bulkdel.http.positive_control import CONTROL_TRIES
+from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.job import Target
-from bulkdel.place.log_place import LogPlace
+from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_at
 from bulkdel.settings import VerifySettings
 from bulkdel.store_path import in_store
 from bulkdel.verify.findings import findings_log, next_findings_path
 from bulkdel.verify.restored import NOT_RESTORED, Restored
+from bulkdel.world import WORLD, World
 
 FAILED_MAX = 20
 """Look-ups that may fail in a row before a control checks whether any can succeed."""
@@ -80,20 +82,18 @@ def open_findings_log(
     path: Path,
     pinned: Mapping[str, Any],
     skipped: PositionSet,
+    terms: Terms,
     *,
     at: str,
     again: bool,
     key: bytes | None,
-    how: HowWritten = PLAIN,
-    place_of: Callable[[Path], LogPlace] = log_at,
 ) -> tuple[LogWriter[Findings], Earlier | None]:
     """Open the log of a verification: the one at `path`, or a new one.
 
     A new one when there is none, when it pins other values, or when one of its findings has no MAC by `key`: another
     person may have written it.
 
-    skipped: the skipped rows of the log that is verified. again: begin a new one in any case. how, place_of: as for
-        the log of a run.
+    skipped: the skipped rows of the log that is verified. again: begin a new one in any case.
 
     Also returns where an earlier log is now; it is never overwritten.
 
@@ -104,15 +104,15 @@ def open_findings_log(
     earlier = None
     if in_store(path) and not path.name.isdecimal():
         path = next_findings_path(path)
-    elif not is_fresh(place_of(path), kind):
-        log = LogWriter[Findings].resume(place_of(path), how, kind)
+    elif not is_fresh(log_at(path, terms), kind):
+        log = LogWriter[Findings].resume(log_at(path, terms), kind)
         differs = [name for name, value in pinned.items() if log.progress.header.pinned.get(name) != value]
         if not differs and log.progress.proven and not again:
             return log, None
         if in_store(path):
             log.close()
             path, before = next_findings_path(path), path
-            begun, _ = open_findings_log(path, pinned, skipped, at=at, again=again, key=key, how=how, place_of=place_of)
+            begun, _ = open_findings_log(path, pinned, skipped, terms, at=at, again=again, key=key)
             return begun, Earlier(before, differs)
         aside = next(name for i in count(1) if not os.path.lexists(name := Path(f"{path}.old-{i}")))
         try:
@@ -123,7 +123,7 @@ def open_findings_log(
             log.close()
         earlier = Earlier(aside, differs)
     header = VerifyHeader(f"bulkdel {version('bulkdel')}", at, pinned)
-    return LogWriter[Findings].create(place_of(path), header, how=how, kind=kind), earlier
+    return LogWriter[Findings].create(log_at(path, terms), header, kind=kind), earlier
 
 
 def gone_rows(
@@ -195,12 +195,17 @@ class VerifySession(LoggedSession[Findings]):
         log: LogWriter[Findings],
         target: Target,
         settings: VerifySettings,
-        surroundings: Surroundings,
+        world: World = WORLD,
         *,
+        keeper: KeeperAddress | None = None,
         restored: Restored = NOT_RESTORED,
     ) -> None:
-        """reopened: the run. log: where the findings become durable; `run` closes it. restored: since that run."""
-        super().__init__(log, surroundings)
+        """reopened: the run. log: where the findings become durable; `run` closes it. restored: since that run.
+
+        keeper: of the rate that this process shares with others.
+        """
+        super().__init__(log, world)
+        self._keeper = keeper
         self._reopened = reopened
         self._target = target
         self._settings = settings
@@ -217,9 +222,10 @@ class VerifySession(LoggedSession[Findings]):
 
         Raises Halted when the sign-in fails, NotAcceptable for another pool.
         """
-        settings, around, log = self._settings, self._around, self._log
+        settings, world, log = self._settings, self._world, self._log
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(around.connect(self._target, settings, pool=None))
+            opened = connect(self._target, settings, pool=None, world=world, keeper=self._keeper)
+            client = await stack.enter_async_context(opened)
             auth = client.auth
             await auth.ensure()
             if auth.pool != (pinned := self._reopened.log_index.progress.header.pinned["pool"]):
@@ -227,11 +233,11 @@ class VerifySession(LoggedSession[Findings]):
                     f"{self._reopened.path}: is a run on pool {pinned}, but this key signs in to pool {auth.pool}. "
                     "No id was looked up. Use the key of that pool."
                 )
-            self._note_start(stack, process_facts(around.pid))
+            self._note_start(stack, process_facts(world.pid()))
             await log.begun()
-            workers = Workers(client, log, self._drain, around, concurrency=settings.in_flight, drain_s=DRAIN_S)
+            workers = Workers(client, log, self._drain, world, concurrency=settings.in_flight, drain_s=DRAIN_S)
             look_ups = self._target.look_ups(self._reopened.id_type)
-            live = self._live = _Live(workers, AccountLookup(client, look_ups, around.chance, needs_account=True))
+            live = self._live = _Live(workers, AccountLookup(client, look_ups, world.chance, needs_account=True))
             await self._alone(live, self._control)
             for _ in range(PASSES):
                 self._left = Left()
@@ -294,7 +300,7 @@ class VerifySession(LoggedSession[Findings]):
         self._failed_in_row = 0
         self._left.unproven += len(looked.unproven)
         self._left.misread = live.lookup.look_ups.misread
-        now = Instant(stamp(self._around.wall()), live.workers.client.transport.ahead_s)
+        now = Instant(stamp(self._world.wall()), live.workers.client.transport.ahead_s)
         sampled = Sampled.from_json(self._reopened.log_index.progress.header.sample)
         reusable = self._reopened.id_type.reusable
         trusted = not future((account.created_at for account in looked.accounts.values()), now)
@@ -333,7 +339,7 @@ class VerifySession(LoggedSession[Findings]):
             return
         made = await asyncio.to_thread(self._restored.made, {*chain.from_iterable(undated.values())})
         rows = sorted(position for position, ids in undated.items() if ids and made.issuperset(ids))
-        self._record(stamp(self._around.wall()), "recreated", rows)
+        self._record(stamp(self._world.wall()), "recreated", rows)
         self._left.undated += len(undated) - len(rows)
 
     def _record(self, at: str, finding: Finding, positions: list[int]) -> None:
