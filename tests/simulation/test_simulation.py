@@ -183,6 +183,16 @@ def test_no_promise_of_another_world_is_broken(world: str, batch: int, tmp_path:
         play(seed, tmp_path, world)
 
 
+@mutant(
+    "a user that a state call does not find once does not exist",
+    "AccountStates.add",
+    swap("await self._controlled(account, worker, texts)", "Verdict.ABSENT"),
+)
+def test_a_user_that_is_not_found_for_a_moment_is_put_back(tmp_path: Path) -> None:
+    """Look-ups find nothing for half a second, while it is asked whether the user is in the group."""
+    play(575_722_000_207, tmp_path, "memberships")
+
+
 def test_a_log_that_is_closed_while_a_write_waits_is_written(tmp_path: Path) -> None:
     """The verification of this run ends before its last write has begun."""
     play(1_000_819, tmp_path)

@@ -52,7 +52,7 @@ class AccountLookup:
         self._found_none = False  # whether the latest look-up of `find_proven` has found no account
         self._commas = CommaControl(self.control, self._find)
         self._marks = MarkControl(client, look_ups, self.control, self._find)
-        self._states = AccountStates(look_ups, self.reader) if isinstance(look_ups, HasStates) else None
+        self._states = AccountStates(look_ups, self.reader, self.control) if isinstance(look_ups, HasStates) else None
 
     @property
     def failed(self) -> str:

@@ -201,11 +201,7 @@ class Asking:
         return f"{self._step}; {unanswered}" if unanswered else self._step
 
 
-async def with_sample_check(
-    plan: RunPlan,
-    asking: Asking,
-    world: World = WORLD,
-) -> RunPlan:
+async def with_sample_check(plan: RunPlan, asking: Asking, world: World = WORLD) -> RunPlan:
     """Sign in, look up the sample, and add the result.
 
     From now on the ids of the key's own user are protected, and those of an administrator that the pool keeps.
