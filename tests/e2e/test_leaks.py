@@ -100,12 +100,11 @@ def test_a_cluster_counts_as_guarded_only_if_the_token_opens_it(
     answers: str, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ray status` may fail for another reason than a token that is missing."""
-    program = tmp_path / "ray"
+    program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{answers}\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    monkeypatch.setattr("sys.executable", str(program))
     if said is None:
         check_token_asked("127.0.0.1:1")
         return

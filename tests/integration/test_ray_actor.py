@@ -21,8 +21,8 @@ from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
 from bulkdel.fleet.on_ray import on_node
 from bulkdel.fleet.on_ray.actor import Actor, Parcel, parcel_of
-from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind
 from bulkdel.fleet.on_ray.on_node import Lost, OnNode
+from bulkdel.fleet.on_ray.relay import Incoming, Item, Kind
 from bulkdel.fleet.placing import Engine, Environment, Exited, Said, Work
 from bulkdel.fleet.rate_keeper import keeping_rate
 from bulkdel.fleet.sharded_session import ShardedSession
@@ -175,8 +175,11 @@ async def test_another_version_is_refused_by_name() -> None:
 
 @mutant(
     "a secret of the environment travels to the nodes",
-    "parcel_of",
-    swap("replace(environment, secrets={}, sources=of_node)", "replace(environment, sources=of_node)"),
+    "Environment.elsewhere",
+    swap(
+        "replace(self, secrets={}, sources={**self.sources, **{name: name for name in self.secrets}})",
+        "replace(self, sources={**self.sources, **{name: name for name in self.secrets}})",
+    ),
 )
 async def test_no_secret_is_in_what_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     """The node has the values. What is Ray's own, and what the run drops, is not passed on to the process."""
@@ -297,7 +300,7 @@ async def test_nothing_is_told_after_the_end(monkeypatch: pytest.MonkeyPatch) ->
 @mutant(
     "a node whose process was killed here is called lost",
     "OnNode._lose",
-    swap("self._ended", "self._ended and not self._node"),
+    swap("not self._ended", "self._node"),
 )
 @pytest.mark.parametrize("ends_first", [True, False])
 async def test_a_node_whose_process_was_killed_here_is_not_lost(
@@ -321,8 +324,8 @@ async def test_a_node_whose_process_was_killed_here_is_not_lost(
 
 @mutant(
     "a process on a node waits for a keeper that could not be reached",
-    "OnNode._connect",
-    swap("self._outgoing.add(Kind.RATE_END, key=key)", "pass"),
+    "Relay._connect",
+    swap("self.outgoing.add(Kind.RATE_END, key=key)", "pass"),
 )
 async def test_a_connection_to_a_keeper_that_is_gone_ends() -> None:
     """The process connects again by itself."""

@@ -83,10 +83,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeRay, Any]]:
     before = sys.modules.pop(ENGINE, None)
     engine = importlib.import_module(ENGINE)
 
-    async def answers() -> bool:
+    async def answers(_: str) -> bool:
         return not ray.gone.is_set()
 
-    monkeypatch.setattr(engine, "head_answers", answers)
+    monkeypatch.setattr(cluster, "head_answers", answers)
     try:
         yield ray, engine
     finally:
@@ -97,10 +97,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeRay, Any]]:
 
 
 @pytest.fixture
-def impatient(fake: tuple[FakeRay, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head has failed after a second."""
-    for module in (fake[1], cluster):
-        monkeypatch.setattr(module, "HEAD_SILENT_S", 1.0)
+    monkeypatch.setattr(cluster, "HEAD_SILENT_S", 1.0)
     monkeypatch.setattr(cluster, "LOOK_S", 0.01)
 
 
@@ -108,8 +107,8 @@ async def test_an_error_of_ray_is_an_operating_system_error_in_words(fake: tuple
     ray, engine = fake
     ray.faults["nodes"] = RayError("no connection.\nat frame 7")
     with pytest.raises(OSError, match="no connection") as raised:
-        await engine.RayNodes().place(WORK)
-    assert raised.value.strerror == "no connection"
+        await engine.RayNodes("head:6379").place(WORK)
+    assert str(raised.value) == "no connection"
 
 
 @mutant(
@@ -123,8 +122,8 @@ async def test_a_head_that_answers_no_request_is_not_waited_for(fake: tuple[Fake
     ray, engine = fake
     ray.frozen.set()
     with pytest.raises(OSError, match="the head of the Ray cluster") as raised:
-        await asyncio.wait_for(engine.RayNodes().place(WORK), WAIT_MAX_S)
-    assert "does not answer a request within" in str(raised.value.strerror)
+        await asyncio.wait_for(engine.RayNodes("head:6379").place(WORK), WAIT_MAX_S)
+    assert "does not answer a request within" in str(raised.value)
     (left,) = [each for each in threading.enumerate() if each.daemon and each.name == "blocking step"]
     ray.back.set()
     await asyncio.to_thread(left.join, 10)
@@ -134,7 +133,7 @@ async def test_a_head_that_answers_no_request_is_not_waited_for(fake: tuple[Fake
 @pytest.mark.usefixtures("impatient")
 async def test_a_head_that_takes_no_connection_has_failed(fake: tuple[FakeRay, Any]) -> None:
     ray, engine = fake
-    failing = asyncio.create_task(engine.RayNodes().failed())
+    failing = asyncio.create_task(engine.RayNodes("head:6379").failed())
     await asyncio.sleep(0.1)
     assert not failing.done()
     ray.gone.set()
@@ -144,11 +143,11 @@ async def test_a_head_that_takes_no_connection_has_failed(fake: tuple[FakeRay, A
 @mutant(
     "processes that are placed at once do not count for each other",
     "Nodes.next",
-    swap("self._placed.get(found, 0) + 1", "self._placed.get(found, 0)"),
+    swap("self._placed[found] += 1", "self._placed[found] = 0"),
 )
 async def test_many_placed_at_once_are_spread_over_the_nodes(fake: tuple[FakeRay, Any]) -> None:
     ray, engine = fake
-    nodes = engine.RayNodes()
+    nodes = engine.RayNodes("head:6379")
     await asyncio.gather(*(nodes.place(WORK) for _ in range(30)))
     assert [ray.on.count(node) for node in "abc"] == [10, 10, 10]
 
@@ -161,7 +160,7 @@ async def test_many_placed_at_once_are_spread_over_the_nodes(fake: tuple[FakeRay
 async def test_a_node_whose_actor_cannot_be_made_is_lost(fake: tuple[FakeRay, Any]) -> None:
     """The process has ended then, and what placed it places it again: elsewhere."""
     ray, engine = fake
-    nodes = engine.RayNodes()
+    nodes = engine.RayNodes("head:6379")
     ray.faults["make"] = RayError("the node has died")
     placed = await nodes.place(WORK)
     assert [each async for each in placed.poll()] == [Exited(None)]

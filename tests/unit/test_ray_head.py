@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from bulkdel.fleet.on_ray import cluster
 from bulkdel.fleet.on_ray.cluster import HEAD_SILENT_S, LOOK_S, Nodes, head_answers, silence_of_head
 from tests.mutants import mutant
 from tests.syntax import swap
@@ -48,12 +47,11 @@ async def test_a_head_that_is_back_in_time_has_not_failed() -> None:
     failing.cancel()
 
 
-async def test_a_head_is_asked_at_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_head_is_asked_at_its_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setattr(cluster, "head_address", lambda: address)
-        assert await head_answers()
-    assert not await head_answers()
+        assert await head_answers(address)
+    assert not await head_answers(address)
 
 
 def row(name: str, cpus: float, *, alive: bool = True) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkdel.fleet.on_ray.numbered_items import ANSWER_BYTES, Incoming, Kind, Outgoing
+from bulkdel.fleet.on_ray.relay import ANSWER_BYTES, Incoming, Kind, Outgoing
 from tests.mutants import mutant
 from tests.syntax import swap
 

@@ -310,7 +310,7 @@ def played(seed: int) -> StoreWorld:
 @mutant(
     "a watch ends before the lease has lapsed",
     "StoreLines.wait_for",
-    swap("self._terms.wait_s", "self._terms.lease_s / 4"),
+    swap("self._terms.wait_s", "self._terms.world.lease_s / 4"),
 )
 @pytest.mark.untraced
 def test_no_interleaving_breaks_the_invariant() -> None:

@@ -12,6 +12,7 @@ from bulkdel.core.shards import LOCAL
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Engine
+from bulkdel.format import to_install
 from bulkdel.job import installed
 from bulkdel.safety.run_plan import RunArguments
 
@@ -28,9 +29,13 @@ def engine_on(name: str, environ: Mapping[str, str]) -> Iterator[Engine]:
     if name == LOCAL:
         yield LocalProcesses(environ)
         return
-    joined = next((point.load() for point in installed(GROUP) if point.name == name), None)
-    if joined is None:
+    point = next((point for point in installed(GROUP) if point.name == name), None)
+    if point is None:
         raise UsageError(f"no engine {name!r} is installed. Install bulkdel again")
+    try:
+        joined = point.load()
+    except ModuleNotFoundError:  # an extra installs it
+        raise UsageError(f"{name.capitalize()} is not installed. Install it: {to_install(name)}") from None
     with joined() as engine:
         yield engine
 

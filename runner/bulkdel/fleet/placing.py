@@ -59,6 +59,10 @@ class Environment:
         """Set these variables too. No value is a secret."""
         return replace(self, values={**self.values, **values})
 
+    def elsewhere(self) -> Self:
+        """The description for another machine. It must have each secret in a variable of the same name."""
+        return replace(self, secrets={}, sources={**self.sources, **{name: name for name in self.secrets}})
+
     def made(self, there: Mapping[str, str]) -> dict[str, str]:
         """The variables of the process. there: the variables of the machine where it starts.
 

@@ -162,7 +162,7 @@ class Supervisor:
                 if not await ended_before(self._draining.wait(), place()):
                     return None
             except OSError as error:  # no machine, memory, process or file descriptor is left
-                raise Halted(f"{child.name} cannot be started: {error.strerror}") from error
+                raise Halted(f"{child.name} cannot be started: {error.strerror or error}") from error
             self._placed.update(placed)
             child.begin(placed[0])
             return await self._hear(child, placed[0], Stream.STDERR if work.order is None else Stream.CHANNEL)

@@ -14,16 +14,14 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
 from typing import Any, TypedDict
 
 from bulkdel.errors import UsageError
 from bulkdel.fleet.local import LocalProcess, LocalProcesses
-from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Outgoing
-from bulkdel.fleet.on_ray.relay import Relay
+from bulkdel.fleet.on_ray.relay import Item, Kind, Relay
 from bulkdel.fleet.placing import Environment, Exited, Work
 from bulkdel.fleet.rate_keeper import listening, socket_path
 from bulkdel.http.shared_rate import KeeperAddress
@@ -54,18 +52,13 @@ class Parcel(TypedDict):
 
 
 def parcel_of(work: Work) -> Parcel:
-    """The work as it travels. No secret is in it: the node must have each in a variable of the same name.
-
-    A node without one is refused. It would send without the proxy of the run, for example.
-    """
-    environment = work.environment
-    of_node = {**environment.sources, **{name: name for name in environment.secrets}}
+    """The work as it travels, without a secret. A node that lacks one of the secrets is refused."""
     return Parcel(
         tool=version("bulkdel"),
         words=[*work.words],
-        environment=asdict(replace(environment, secrets={}, sources=of_node)),
+        environment=asdict(work.environment.elsewhere()),
         group=work.keeper.group,
-        folder=str(Path.cwd() if work.folder is None else work.folder.absolute()),
+        folder=str((work.folder or Path()).absolute()),
         order=work.order,
     )
 
@@ -76,14 +69,11 @@ class Actor:
     def __init__(self, unheard_s: float = UNHEARD_S) -> None:
         """unheard_s: see UNHEARD_S; a test gives less."""
         self._unheard_s = unheard_s
-        self._outgoing = Outgoing()
-        self._incoming = Incoming()
-        self._relay = Relay(self._outgoing)
+        self._relay = Relay()
         self._starting: asyncio.Task[str] | None = None
         self._process: LocalProcess | None = None
-        self._numbers = count(1)
         self._polled_at = 0.0
-        self._tasks = set[asyncio.Task[None]]()
+        self._tasks = list[asyncio.Task[None]]()
 
     async def start(self, parcel: Parcel) -> str:
         """Start the process. Returns why it was not started; empty when it was.
@@ -98,21 +88,17 @@ class Actor:
         """The items with a number above `after`. Waits for one, but not for long."""
         self._polled_at = time.monotonic()
         with suppress(TimeoutError):
-            return await asyncio.wait_for(self._outgoing.next(after), POLL_S)
+            return await asyncio.wait_for(self._relay.outgoing.next(after), POLL_S)
         return []
 
     async def tell(self, items: Iterable[Item]) -> None:
         """Take items. Those that have come before are dropped."""
-        for _, kind, key, line in self._incoming.fresh(items):
+        async for kind, key, line in self._relay.arrived(items):
             match kind:
                 case Kind.CHANNEL if self._process is not None:
                     self._process.tell(line)
                 case Kind.SIGNAL if self._process is not None:
                     self._process.signal(key)
-                case Kind.RATE:
-                    self._relay.write(key, line)
-                case Kind.RATE_END:
-                    self._relay.end(key)
 
     async def kill(self) -> None:
         """End the process at once."""
@@ -127,8 +113,7 @@ class Actor:
             async with AsyncExitStack() as stack:
                 socket = stack.enter_context(socket_path())
                 stack.callback(self._relay.close)
-                await stack.enter_async_context(listening(socket, self._connected))
-                environ = os.environ.items()
+                await stack.enter_async_context(listening(socket, self._relay.accept))
                 work = Work(
                     words=parcel["words"],
                     environment=Environment(**parcel["environment"]),
@@ -136,15 +121,15 @@ class Actor:
                     folder=_folder(parcel["folder"], socket.parent),
                     order=parcel["order"],
                 )
-                engine = LocalProcesses({name: value for name, value in environ if not name.startswith(RAY)})
-                self._process = await engine.place(work)
+                environ = {name: value for name, value in os.environ.items() if not name.startswith(RAY)}
+                self._process = await LocalProcesses(environ).place(work)
                 until_its_end = stack.pop_all()
         except (OSError, UsageError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             return f"cannot start a process: {reason}"
         self._polled_at = time.monotonic()  # before now nothing could be polled
-        for step in (self._carry(self._process, until_its_end), self._kill_unheard(self._process)):
-            self._tasks.add(asyncio.create_task(step))
+        steps = self._carry(self._process, until_its_end), self._kill_unheard(self._process)
+        self._tasks = [asyncio.create_task(step) for step in steps]
         return ""
 
     async def _carry(self, process: LocalProcess, until_its_end: AsyncExitStack) -> None:
@@ -154,20 +139,14 @@ class Actor:
                 case Exited(code, result):
                     assert code is not None, "it ran on this machine"
                     await until_its_end.aclose()
-                    self._outgoing.add(Kind.EXITED, result, code)
+                    self._relay.outgoing.add(Kind.EXITED, result, code)
                 case _:
-                    self._outgoing.add(Kind(said.stream), said.line)
+                    self._relay.outgoing.add(Kind(said.stream), said.line)
 
     async def _kill_unheard(self, process: LocalProcess) -> None:
         while self._polled_at + self._unheard_s > time.monotonic():  # noqa: ASYNC110 - nothing tells that no poll comes
             await asyncio.sleep(self._unheard_s / 10)
         await process.kill()
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Begin a connection of the process to the keeper of the rate."""
-        key = next(self._numbers)
-        self._outgoing.add(Kind.RATE_BEGIN, key=key)
-        self._relay.begin(key, reader, writer)
 
 
 def _folder(wanted: str, otherwise: Path) -> Path:

@@ -1,48 +1,38 @@
-"""The cluster as the process of a run sees it: joining it, its head, and its nodes.
+"""The cluster as the process of a run sees it: whether it may be joined, its head, and its nodes.
 
-Joining blocks, and comes before the event loop. This module imports Ray only to join, so the rest is tested without.
+This module does not import Ray, so it is tested without.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.fleet.placing import Engine
-from bulkdel.format import to_install
 from bulkdel.threads import in_thread
 
 ADDRESS = "RAY_ADDRESS"
 AUTH_MODE = "RAY_AUTH_MODE"
 TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
+HOW_TO_START = f"Start one (docs/engines.md), or set {ADDRESS}, {AUTH_MODE}=token and the token"
+
 TOKENS = "https://docs.ray.io/en/latest/ray-security/token-auth.html"
 
 REACH_S = 10.0
 """Seconds that the connection to the cluster may take."""
 
-RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
-RECONNECT_S = 3_600
-"""Ray ends this process when the head has been away for so long; by default a minute. The run ends before that, and its
-requests may finish."""
-
 HEAD_SILENT_S = 15.0
-"""A head that does not answer for so long has failed. Ray ends this process after RECONNECT_S, wherever it is and with
-exit code 1, so the run has to end before."""
+"""A head that does not answer for so long has failed. The run ends then, before Ray ends its process (`RECONNECT`)."""
 
 LOOK_S = 1.0
 """Seconds between two questions to the head."""
@@ -52,69 +42,6 @@ PROBE_S = 60.0
 
 AVOIDED_S = 120.0
 """A node that did not answer gets nothing for so long, if there is another one. Ray notices a lost node late."""
-
-
-@contextmanager
-def joined() -> Iterator[Engine]:
-    """Be a driver of the cluster until the block ends. Gives the engine that places processes on its nodes.
-
-    The cluster is that of RAY_ADDRESS, or the one that was started on this machine. Raises UsageError without Ray,
-    without a cluster, and for a cluster that takes requests without a token: anything that reaches it could run code
-    beside the credentials.
-    """
-    try:
-        import ray  # noqa: PLC0415 - an extra installs it
-    except ModuleNotFoundError:
-        raise UsageError(f"Ray is not installed. Install it: {to_install('ray')}") from None
-    _check_reached(os.environ.get(ADDRESS, ""))
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    at_sigterm = signal.getsignal(signal.SIGTERM)
-    os.environ.setdefault(RECONNECT, str(RECONNECT_S))
-    if path := os.environ.get(TOKEN[1]):
-        os.environ[TOKEN[1]] = os.path.realpath(path)
-    here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir("/")  # Ray adds the folder of its driver to where every actor looks for modules
-        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UsageError(f"cannot join a Ray cluster: {first_line(error)}. {_how_to_start()}") from None
-    finally:
-        os.fchdir(here)
-        os.close(here)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, at_sigterm)  # Ray has set its own
-    try:
-        check_token_asked(head_address())
-        from bulkdel.fleet.on_ray.engine import RayNodes  # noqa: PLC0415 - it imports Ray
-
-        with redirect_stdout(cast("TextIO", _OfMainThread(sys.stdout))):
-            yield RayNodes()
-    finally:
-        # The result is printed already. Ray still prints what it has held back.
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-            ray.shutdown()
-
-
-class _OfMainThread:
-    """Standard output for the main thread. A thread of Ray prints what happens to nodes there, between our results."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        if threading.current_thread() is not threading.main_thread():
-            return len(text)
-        return self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def head_address() -> str:
-    """Where the head of the cluster listens, HOST:PORT."""
-    import ray  # noqa: PLC0415
-
-    return str(ray.get_runtime_context().gcs_address)
 
 
 async def silence_of_head(answers: Callable[[], Awaitable[bool]]) -> str:
@@ -131,10 +58,10 @@ async def silence_of_head(answers: Callable[[], Awaitable[bool]]) -> str:
     return f"the head of the Ray cluster has not answered for {HEAD_SILENT_S:.0f} s"
 
 
-async def head_answers() -> bool:
-    """Whether the head of the cluster takes a connection within LOOK_S."""
+async def head_answers(address: str) -> bool:
+    """Whether the head of the cluster, at HOST:PORT, takes a connection within LOOK_S."""
     with suppress(OSError):  # a time-out is one
-        await asyncio.wait_for(in_thread(partial(_reach, head_address(), LOOK_S), lambda: None, stop_s=0), LOOK_S)
+        await asyncio.wait_for(in_thread(partial(_reach, address, LOOK_S), lambda: None, stop_s=0), LOOK_S)
         return True
     return False
 
@@ -146,7 +73,7 @@ class Nodes:
         self.refusal: NotAcceptable | None = None
         self._refused: set[str] = set()
         self._avoided: dict[str, float] = {}
-        self._placed: dict[str, int] = {}
+        self._placed = Counter[str]()
 
     def next(self, table: Iterable[Mapping[str, Any]]) -> str | None:
         """The node with the fewest processes of this run, which it counts there from now on.
@@ -156,13 +83,12 @@ class Nodes:
         alive = [node for node in table if node["Alive"]]
         # A head that has no processor for work, as KubeRay starts it, is left alone.
         alive = [node for node in alive if node["Resources"].get("CPU", 0)] or alive
-        now = time.monotonic()
         names = [str(node["NodeID"]) for node in alive if node["NodeID"] not in self._refused]
-        names = [name for name in names if self._avoided.get(name, now) <= now] or names
+        names = [name for name in names if self._avoided.get(name, 0.0) <= time.monotonic()] or names
         if not names:
             return None
-        found = min(names, key=lambda name: self._placed.get(name, 0))
-        self._placed[found] = self._placed.get(found, 0) + 1
+        found = min(names, key=self._placed.__getitem__)
+        self._placed[found] += 1
         return found
 
     def refuse(self, node: str, refusal: NotAcceptable) -> None:
@@ -177,7 +103,7 @@ class Nodes:
             self._avoided[node] = time.monotonic() + AVOIDED_S
 
 
-def _check_reached(address: str) -> None:
+def check_reached(address: str) -> None:
     """Refuse an address without a cluster: Ray would try for minutes. Raises UsageError."""
     if address.startswith("ray://"):
         raise UsageError(
@@ -189,7 +115,7 @@ def _check_reached(address: str) -> None:
             _reach(address, REACH_S)
         except OSError as error:
             reason = error.strerror or error
-            raise UsageError(f"cannot join a Ray cluster: {address}: {reason}. {_how_to_start()}") from None
+            raise UsageError(f"cannot join a Ray cluster: {address}: {reason}. {HOW_TO_START}") from None
 
 
 def _reach(address: str, seconds: float) -> None:
@@ -200,10 +126,7 @@ def _reach(address: str, seconds: float) -> None:
 
 def check_token_asked(address: str) -> None:
     """Ask the cluster for its state with the token and without. Raises UsageError unless only the first is answered."""
-    program = shutil.which("ray", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if program is None:
-        raise UsageError(f"the program `ray` is not there. Install it: {to_install('ray')}")
-    command = [program, "status", "--address", address]
+    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "status", "--address", address]
     without = {name: value for name, value in os.environ.items() if name not in {AUTH_MODE, *TOKEN}}
     if _is_answered(command, {**without, AUTH_MODE: "disabled"}):
         raise UsageError(
@@ -229,10 +152,6 @@ def _is_answered(command: Sequence[str], environ: Mapping[str, str]) -> bool:
             "asks for a token. Run the same command again when it does"
         ) from None
     return asked.returncode == 0
-
-
-def _how_to_start() -> str:
-    return f"Start one (docs/engines.md), or set {ADDRESS}, {AUTH_MODE}=token and the token"
 
 
 def first_line(error: BaseException) -> str:

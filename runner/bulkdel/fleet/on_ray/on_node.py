@@ -1,6 +1,6 @@
 """One process on a node, as the run sees it: `placing.Placed`, over the calls of its actor.
 
-Lines of the process to the keeper of the rate are passed on here. This module does not import Ray, so it is tested
+This module does not import Ray, so it is tested
 without.
 """
 
@@ -12,9 +12,8 @@ from typing import Protocol
 
 from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.on_ray.actor import Parcel
-from bulkdel.fleet.on_ray.numbered_items import Incoming, Item, Kind, Outgoing
-from bulkdel.fleet.on_ray.relay import Relay
-from bulkdel.fleet.placing import LINE_MAX, Exited, Said, Stream
+from bulkdel.fleet.on_ray.relay import Item, Kind, Relay
+from bulkdel.fleet.placing import Exited, Said, Stream
 from bulkdel.http.shared_rate import KeeperAddress
 from bulkdel.output import say
 
@@ -22,7 +21,7 @@ TELL_AGAIN_S = 0.5
 """Seconds before items whose call was lost are sent again."""
 
 
-class Lost(Exception):
+class Lost(OSError):
     """The actor or the head of the cluster has died, or does not answer. Its text is the reason."""
 
 
@@ -53,10 +52,8 @@ class OnNode:
         """node: its name, for messages. keeper: where this process finds it. ended: called with whether it was lost."""
         self._calls = calls
         self._node = node
-        self._keeper = keeper
         self._on_end = ended
-        self._outgoing = Outgoing()
-        self._relay = Relay(self._outgoing)
+        self._relay = Relay(keeper.path)
         self._telling: asyncio.Task[None] | None = None
         self._lost = self._ended = False
 
@@ -77,35 +74,24 @@ class OnNode:
 
     async def poll(self) -> AsyncIterator[Said | Exited]:
         """Yield its lines, and at last how it has ended."""
-        incoming = Incoming()
-        while not self._lost:
-            try:
-                found = await self._calls.poll(incoming.number)
-            except Lost as error:
-                self._lose(error)
-                break
-            for _, kind, key, line in incoming.fresh(found):
-                match kind:
-                    case Kind.RATE_BEGIN:
-                        await self._connect(key)
-                    case Kind.RATE:
-                        self._relay.write(key, line)
-                    case Kind.RATE_END:
-                        self._relay.end(key)
-                    case Kind.EXITED:
+        try:
+            while not self._lost:
+                async for kind, key, line in self._relay.arrived(await self._calls.poll(self._relay.incoming.number)):
+                    if kind is Kind.EXITED:
                         yield Exited(key, line)
                         return
-                    case _:
-                        yield Said(Stream(kind), line)
+                    yield Said(Stream(kind), line)
+        except Lost as error:
+            self._lose(error)
         yield Exited(None)
 
     def tell(self, line: bytes) -> None:
         """Tell it something over its channel."""
-        self._outgoing.add(Kind.CHANNEL, line)
+        self._relay.outgoing.add(Kind.CHANNEL, line)
 
     def signal(self, signum: int) -> None:
         """Send it a signal."""
-        self._outgoing.add(Kind.SIGNAL, key=signum)
+        self._relay.outgoing.add(Kind.SIGNAL, key=signum)
 
     async def kill(self) -> None:
         """End it at once, as far as its node answers."""
@@ -120,9 +106,8 @@ class OnNode:
 
     def _lose(self, error: Lost) -> None:
         self._lost = True
-        if self._ended:  # its actor was killed here
-            return
-        say(f"node {self._node} is lost: {error}", "node.lost", level="warning")
+        if not self._ended:  # else its actor was killed here
+            say(f"node {self._node} is lost: {error}", "node.lost", level="warning")
 
     async def _tell_all(self) -> None:
         """Send the items one call after the other, so that they arrive in their order. Ends with `kill`.
@@ -131,19 +116,10 @@ class OnNode:
         """
         sent = 0
         while True:
-            items = await self._outgoing.next(sent)
+            items = await self._relay.outgoing.next(sent)
             try:
                 await self._calls.tell(items)
             except Lost:  # `poll` notices a node that is lost
                 await asyncio.sleep(TELL_AGAIN_S)
             else:
                 sent = items[-1][0]
-
-    async def _connect(self, key: int) -> None:
-        """Begin the connection to the keeper that belongs to a connection of the process."""
-        try:
-            reader, writer = await asyncio.open_unix_connection(self._keeper.path, limit=LINE_MAX)
-        except OSError:  # no file descriptor is left, or the keeper is gone: the process connects again
-            self._outgoing.add(Kind.RATE_END, key=key)
-        else:
-            self._relay.begin(key, reader, writer)
