@@ -192,7 +192,7 @@ def test_what_a_process_says_goes_to_no_file_of_others(kind: str, tmp_path: Path
 @mutant(
     "a key goes to the host that only the file of a batch names",
     "Batch._check_hosts",
-    negate("not is_own_host(job, options)"),
+    negate("not is_own_host(load_job(run.job), self._target(run, str(host), here))"),
 )
 def test_no_key_goes_to_a_host_that_only_the_file_names(tmp_path: Path) -> None:
     """The plan, the run and the verification are refused; the refusal prints the command, where each host is typed."""
@@ -337,7 +337,7 @@ def test_no_file_confirms_a_protected_host(tmp_path: Path) -> None:
 @mutant(
     "the file of a batch loosens what the config of the user holds back",
     "BatchArguments.batch",
-    drop('batch.check_limits(self.config.get("run", {}))'),
+    drop("batch.check_limits(self.here)"),
     case="max_refused-3-1000",
 )
 @pytest.mark.parametrize(

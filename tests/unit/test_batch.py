@@ -47,7 +47,7 @@ from bulkdel.core.mac import with_mac
 from bulkdel.core.plan_digest import digest_of, digest_of_all
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_child import RunEnd
-from bulkdel.fleet.batch_file import read_batch
+from bulkdel.fleet.batch_file import Here, read_batch
 from bulkdel.options import FROM_BATCH
 from bulkdel.settings import Settings
 from tests.mutants import mutant
@@ -489,10 +489,10 @@ def test_a_plan_refuses_a_time_that_is_none(tmp_path: Path) -> None:
     """It is not found out at night."""
     file = written(tmp_path, 'not_after = "25:99"\n' + BEGIN)
     with pytest.raises(UsageError, match="--not-after '25:99'"):
-        plan(BatchArguments(file, {}))
+        plan(BatchArguments(file, Here({})))
     file = written(tmp_path, 'not_after = "2026-01-31T06:00Z"\n' + BEGIN)
     with pytest.raises(UsageError, match="--not-after '2026-01-31T06:00Z': has passed"):
-        plan(BatchArguments(file, {}))
+        plan(BatchArguments(file, Here({})))
 
 
 BEGIN = '[[run]]\nname = "a"\njob = "delete-users"\nexport = "a.jsonl"\n'
@@ -661,7 +661,7 @@ def test_credentials_set_no_other_variable(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_an_address_is_typed(tmp_path: Path, line: str, typed: list[str], told: str | None) -> None:
-    arguments = BatchArguments(written(tmp_path, f"{BEGIN}{line}\n"), {}, addresses=typed)
+    arguments = BatchArguments(written(tmp_path, f"{BEGIN}{line}\n"), Here({}, addresses=typed))
     if told is None:
         assert arguments.batch("plan").runs
         return
@@ -672,17 +672,17 @@ def test_an_address_is_typed(tmp_path: Path, line: str, typed: list[str], told: 
     assert shlex.split(command)[-2:] == ["--address", TO_TYPE]
     assert "s3cr3t" not in str(refused.value)
     with pytest.raises(UsageError, match=r"--address .x.: is not an address"):
-        BatchArguments(arguments.file, {}, addresses=["x"]).batch("plan")
+        BatchArguments(arguments.file, Here({}, addresses=["x"])).batch("plan")
 
 
 def test_a_host_of_the_own_config_is_not_typed(tmp_path: Path) -> None:
     """Nor is one that its table of the job has. Any other is, and the refusal says which key would go there."""
     other = 'host = "https://a.example"\ncredentials = { GENAUTH_ACCESS_KEY_ID = "A_GENAUTH_ACCESS_KEY_ID" }\n'
     file = written(tmp_path, BEGIN + other)
-    assert BatchArguments(file, {}, config={"run": {"host": "https://a.example/"}}).batch("plan").runs
+    assert BatchArguments(file, Here({}, config={"run": {"host": "https://a.example/"}})).batch("plan").runs
     with pytest.raises(UsageError, match=r"https://a\.example \(A_GENAUTH_ACCESS_KEY_ID\)"):
-        BatchArguments(file, {}, config={"run": {"host": "https://b.example"}}).batch("plan")
-    assert BatchArguments(file, {}, hosts=["https://a.example"]).batch("plan").runs
+        BatchArguments(file, Here({}, config={"run": {"host": "https://b.example"}})).batch("plan")
+    assert BatchArguments(file, Here({}, hosts=["https://a.example"])).batch("plan").runs
 
 
 STORES = ("s3://b", "https://h")
@@ -705,9 +705,9 @@ ON_NODES = BEGIN + 'run = "s3://b/{name}"\n'
 def test_what_a_run_on_a_node_could_lose_or_betray(tmp_path: Path, text: str, said: str) -> None:
     file = written(tmp_path, text)
     with pytest.raises(UsageError, match=said) as refused:
-        BatchArguments(file, {}, on="ray", addresses=STORES).batch("plan")
+        BatchArguments(file, Here({}, addresses=STORES), on="ray").batch("plan")
     assert "s3cr3t" not in str(refused.value)
-    assert BatchArguments(file, {}, addresses=STORES).batch("plan").runs
+    assert BatchArguments(file, Here({}, addresses=STORES)).batch("plan").runs
 
 
 @mutant(
@@ -721,7 +721,7 @@ def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path
         'backup_to = "s3://b/{name}.gz"\ncredentials_file = "own.env"\n'
         'credentials = { GENAUTH_ACCESS_KEY_ID_FILE = "NODE_GENAUTH_ACCESS_KEY_ID_FILE" }\n'
     )
-    (one,) = BatchArguments(written(tmp_path, text), {}, on="ray", addresses=STORES).batch("plan").runs
+    (one,) = BatchArguments(written(tmp_path, text), Here({}, addresses=STORES), on="ray").batch("plan").runs
     here = {"BULKDEL_PROTECT__POOLS": "p9", "BULKDEL_GENAUTH__CREDENTIALS_FILE": "another.env", "HOME": "/here"}
     there = {
         "BULKDEL_PROTECT__POOLS": "p1",
@@ -736,7 +736,7 @@ def test_a_run_on_a_node_has_what_this_machine_sets_in_the_config(tmp_path: Path
         "BULKDEL_GENAUTH__CREDENTIALS_FILE": "own.env",
         "GENAUTH_ACCESS_KEY_ID_FILE": "/keys/id",
     }
-    assert "--on ray" in str(BatchArguments(tmp_path / "night.toml", {}, on="ray").line)
+    assert "--on ray" in str(BatchArguments(tmp_path / "night.toml", Here({}), on="ray").line)
 
 
 APP = 'parameters = { app = ["of {name}", "{id}"] }\n'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -15,6 +15,9 @@ from bulkdel.errors import UsageError
 from bulkdel.options import FROM_BATCH
 from bulkdel.output import LogFormat
 from bulkdel.settings import check_rate, count, per_second, seconds
+
+if TYPE_CHECKING:
+    from bulkdel.fleet.batch_file import Here
 
 EPILOGUE = """Exit codes: the first that applies to one of the runs: 5, 129/130/143, 4, 3, 2, 6, 1, 0. They mean the
 same as those of `bulkdel run`.
@@ -85,19 +88,9 @@ def plan(
     """
     from bulkdel.commands import batch as command
 
-    environ, tables = of_this_machine(config, os.environ)
+    here = _here(host, address, config)
     return command.plan(
-        command.BatchArguments(
-            file,
-            environ,
-            parallel=parallel,
-            rate_over_all=rate_over_all,
-            on=on,
-            json=json,
-            hosts=host or (),
-            addresses=address or (),
-            config=tables,
-        )
+        command.BatchArguments(file, here, parallel=parallel, rate_over_all=rate_over_all, on=on, json=json)
     )
 
 
@@ -147,11 +140,10 @@ def run(
     """
     from bulkdel.commands import batch as command
 
-    environ, tables = of_this_machine(config, os.environ)
     return command.run(
         command.BatchArguments(
             file,
-            environ,
+            _here(host, address, config),
             parallel=parallel,
             rate_over_all=rate_over_all,
             not_after=not_after,
@@ -163,9 +155,6 @@ def run(
             progress_every=progress_every,
             listen=listen,
             on=on,
-            hosts=host or (),
-            addresses=address or (),
-            config=tables,
         )
     )
 
@@ -240,39 +229,38 @@ def verify(
     """
     from bulkdel.commands import batch_after as command
 
-    environ, tables = of_this_machine(config, os.environ)
     return command.verify(
         command.BatchVerifyArguments(
-            command.NamedRuns(file, only or (), address or ()),
-            environ,
+            file,
+            _here(host, address, config),
+            only or (),
             sample=sample,
             again=again,
             parallel=parallel,
             rate_over_all=rate_over_all,
             json=json,
-            hosts=host or (),
-            config=tables,
         )
     )
 
 
-def of_this_machine(config: Path | None, environ: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-    """The environment for the runs, which names the config by its whole path, and the tables of both.
+def _here(host: Hosts, address: Addresses, config: Config) -> Here:
+    """What was typed, and what this machine has. The environment names the config by its whole path.
 
     Refuses a variable that sets another option: the runs of a batch have theirs in its file. Raises UsageError.
     """
-    from bulkdel.fleet.batch_file import CONFIG, OF_THIS_MACHINE
+    from bulkdel.fleet.batch_file import CONFIG, OF_THIS_MACHINE, Here
 
+    environ: Mapping[str, str] = os.environ
     options = {variable_of(name): name for name in OPTIONS}
     for name in sorted({name for name in environ if name.startswith(ENV_PREFIX)} - {CONFIG, *OF_THIS_MACHINE}):
         if name in ARGUMENTS or name in options or name.removesuffix("_FILE") in options:
             table = "[defaults] of the file" if options.get(name) in FROM_BATCH else "[run] of the file of --config"
             todo = f"write {options[name]} into {table}" if name in options else "unset it"
             raise UsageError(f"the environment sets {name}, which a batch does not read: {todo}")
-    named = environ.get(CONFIG) if config is None else str(config)
-    if named is None:
-        return environ, tables_with({}, environ)
-    return {**environ, CONFIG: str(Path(named).absolute())}, tables_with(tables_of(named), environ)
+    named, tables = environ.get(CONFIG) if config is None else str(config), tables_with({}, environ)
+    if named is not None:
+        environ, tables = {**environ, CONFIG: str(Path(named).absolute())}, tables_with(tables_of(named), environ)
+    return Here(environ, host or (), address or (), tables)
 
 
 def make_batch() -> App:

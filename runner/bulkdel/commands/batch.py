@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from bulkdel.core.batch import (
 )
 from bulkdel.core.log_entries import BatchConfirmed, BatchPlanned, BatchRunBegun, BatchRunEnded, Session, stamp
 from bulkdel.core.mac import with_mac
+from bulkdel.core.option import option_of
 from bulkdel.core.shards import LOCAL
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.session_entries import process_facts
@@ -46,7 +47,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.tasks import all_of
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
-from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
+from bulkdel.fleet.batch_file import ALSO_TYPED, Batch, BatchRun, Here, read_batch
 from bulkdel.fleet.batch_log import open_batch_log, read_state
 from bulkdel.fleet.batch_page import BatchOnPage, on_batch_page, page_address
 from bulkdel.fleet.batch_progress import BatchReporter, RunProgress
@@ -88,13 +89,11 @@ class BatchArguments:
     """The arguments of the caller. For an argument that is None, the value in the file of the batch holds.
 
     confirm, plan: confirm so many ids, and the plan with this digest. progress_every: seconds between progress lines.
-    listen: the address of the live page. on: where the processes of the runs are, local or ray. hosts, addresses: the
-    hosts and addresses that the file may name, besides the host of each job. config: the tables of the config of this
-    machine; `environ` names its file.
+    listen: the address of the live page. on: where the processes of the runs are, local or ray.
     """
 
     file: Path
-    environ: Mapping[str, str] = field(repr=False)
+    here: Here
     parallel: int | None = None
     rate_over_all: float | None = None
     not_after: str | None = None
@@ -106,22 +105,18 @@ class BatchArguments:
     progress_every: float = 5.0
     listen: str | None = None
     on: str = LOCAL
-    hosts: Sequence[str] = ()
-    addresses: Sequence[str] = ()
-    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def _instead(self) -> dict[str, Any]:
+        """The values that replace those of the file."""
+        return {name: value for name in ALSO_TYPED if (value := getattr(self, name)) is not None}
 
     def batch(self, command: str) -> Batch:
         """Read the file. Raises UsageError. command: `plan` or `run`."""
-        given = {
-            name: value
-            for name in ("parallel", "rate_over_all", "not_after", "stop_after_failures")
-            if (value := getattr(self, name)) is not None
-        }
-        batch = replace(read_batch(self.file), **given)
-        line = replace(self.line, names=(command, str(self.file))).without("--host", "--address")
-        batch.check_typed(self.hosts, self.addresses, self.config, self.environ, line)
-        batch.check_limits(self.config.get("run", {}))
-        say_credentials(batch, self.config)
+        batch = replace(read_batch(self.file), **self._instead)
+        batch.check_typed(self.here, replace(self.line, names=(command, str(self.file))))
+        batch.check_limits(self.here)
+        say_credentials(batch, self.here)
         if self.on != LOCAL:
             batch.check_for_nodes()
         return batch
@@ -129,26 +124,16 @@ class BatchArguments:
     @property
     def line(self) -> CommandLine:
         """The command line of `batch run` with these arguments, without a confirmation."""
-        given = {
-            "--parallel": self.parallel,
-            "--rate-over-all": self.rate_over_all,
-            "--not-after": self.not_after,
-            "--stop-after-failures": self.stop_after_failures,
-            "--listen": self.listen,
-            "--on": None if self.on == LOCAL else self.on,
-            "--config": self.environ.get(CONFIG),
-        }
-        line = CommandLine("batch", ("run", str(self.file))).plus_given(given)
-        for option, values in (("--host", self.hosts), ("--address", self.addresses)):
-            line = line.plus(option, *values) if values else line
+        given = {option_of(name): value for name, value in self._instead.items()}
+        given |= {"--listen": self.listen, "--on": None if self.on == LOCAL else self.on}
+        line = self.here.plus_options(CommandLine("batch", ("run", str(self.file))).plus_given(given))
         return line.plus("--json") if self.json else line
 
 
-def say_credentials(batch: Batch, own: Mapping[str, Any]) -> None:
-    """Print which variables of this machine the file has picked, and where they go. own: the tables of the config."""
-    renamed = batch.renamed(own)
-    lines = "\n".join(f"  {name}: {words}" for name, words in renamed.items())
-    if renamed:
+def say_credentials(batch: Batch, here: Here) -> None:
+    """Print which variables of this machine the file has picked, and where they go."""
+    if renamed := batch.renamed(here):
+        lines = "\n".join(f"  {name}: {words}" for name, words in renamed.items())
         say(
             f"The file names these credentials, and they go to these hosts:\n{lines}", "batch.credentials", runs=renamed
         )
@@ -159,7 +144,7 @@ def plan(arguments: BatchArguments) -> int:
     batch = arguments.batch("plan")
     _until(batch)  # raises UsageError now, not at night
     state = read_state(batch.log, batch.path)
-    with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
+    with engine_on(arguments.on, arguments.here.environ) as engine, Signals(engine.leave) as signals:
         children = Supervisor(engine, RESTARTS)
 
         async def plan_all() -> list[PlannedRun]:
@@ -168,7 +153,7 @@ def plan(arguments: BatchArguments) -> int:
 
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
     _check_twins(planned)
-    due = state.due(planned, time.time(), read_key(arguments.environ))
+    due = state.due(planned, time.time(), read_key(arguments.here.environ))
     to_confirm = _to_confirm(planned, due)
     shown = replace(arguments, json=False)
     can_confirm = bool(due) and _keep_plan(batch, planned, to_confirm)
@@ -217,7 +202,7 @@ def run(arguments: BatchArguments) -> int:
     """Run or resume every run of the batch. Returns its exit code (`core.batch`)."""
     batch = arguments.batch("run")
     until = _until(batch)
-    with engine_on(arguments.on, arguments.environ) as engine, Signals(engine.leave) as signals:
+    with engine_on(arguments.on, arguments.here.environ) as engine, Signals(engine.leave) as signals:
         night = Night(batch, arguments, until, engine)
         return run_loop(night.run(), signals, night.progress_text, night.drain)
 
@@ -253,7 +238,7 @@ class Night:
             doing=self._doing,
             stop=self._stop,
             drain=lambda: self._children.drain(signal.SIGTERM, self._drain_s),
-            environ=arguments.environ,
+            environ=arguments.here.environ,
         )
 
     def _stop(self) -> None:
@@ -306,13 +291,13 @@ class Night:
             # If the batch before was killed, shares of its keeper may still be in use.
             restarted = state.under_way is not None
             logs = {run.name: run.place_in(batch.base) for run in batch.runs}
-            seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.environ, head=self._head)
+            seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.here.environ, head=self._head)
             id_ = id_of_batch(batch.log)
             async with (
                 keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted) as keeper,
                 on_batch_page(self._address, seen),
                 serving_socket(
-                    of_batch(batch.log), id_, self._steering, lambda: {"run_id": id_}, self._arguments.environ
+                    of_batch(batch.log), id_, self._steering, lambda: {"run_id": id_}, self._arguments.here.environ
                 ),
             ):
                 planned, confirmed = await self._prepare(log, keeper)
@@ -475,7 +460,7 @@ class Night:
         if (until := self._untils.get(run.name)) is not None:
             more["not_after"] = until.isoformat()
         placed, digest = run.placed(self._batch.base), str(planned.values["digest"])
-        environment = placed.environment(self._arguments.environ).plus({CONFIRMED_PLAN: digest})
+        environment = placed.environment(self._arguments.here.environ).plus({CONFIRMED_PLAN: digest})
         progress = self._progress[run.name]
         progress.begin("running")
         self._under_way[run.name] = run.place_in(self._batch.base)
@@ -545,7 +530,7 @@ class _Confirmation:
         self._planned = planned
         self._log = log
         self._given = arguments.confirm, arguments.plan
-        self.due = log.progress.due(planned, time.time(), read_key(arguments.environ))
+        self.due = log.progress.due(planned, time.time(), read_key(arguments.here.environ))
         self.to_confirm = _to_confirm(planned, self.due)
 
     async def confirm(self, specs: Mapping[str, str]) -> tuple[BatchConfirmed | None, Mapping[str, Due]]:
@@ -580,7 +565,7 @@ class _Confirmation:
         user = process_facts(os.getpid())["user"]
         ids, digest = sum(run["ids"] for run in runs.values()), arguments.plan or self.to_confirm.digest
         confirmed = BatchConfirmed(_now(), ids, digest, how.value, user, runs)
-        return with_mac(confirmed, make_key(arguments.environ)), left
+        return with_mac(confirmed, make_key(arguments.here.environ)), left
 
     def _check_nothing_else_is_meant(self) -> None:
         """Raise NotConfirmed for options that confirm a plan which is not of this batch, where no run is due."""
@@ -669,7 +654,7 @@ async def _plan_all(
 
     begin: called with the name of each run whose plan begins.
     """
-    places, typed = asyncio.Semaphore(batch.parallel), [check_host(host) for host in arguments.hosts]
+    places, typed = asyncio.Semaphore(batch.parallel), [check_host(host) for host in arguments.here.hosts]
     pools = {name: str(values["pool"]) for name, values in state.confirmed.items()}
     groups = {
         name: f"plan of {one}"
@@ -696,7 +681,7 @@ async def _plan_all(
             await in_thread(lambda: _make(folder), lambda: None)
             placed = run.placed(batch.base)
             words = placed.words("plan", {"json": True, "log_format": "json"})
-            work = Work(words, placed.environment(arguments.environ), keeper.address(groups[run.name]))
+            work = Work(words, placed.environment(arguments.here.environ), keeper.address(groups[run.name]))
             ended = await run_child(children, work, folder / PLAN_LOG, lambda _: None, again=work)
             window = run.options.get("not_after", batch.window)
             wanted = {**run.options, "export": run.export, "window": window, "place": run.place, "typed_hosts": typed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.tasks import all_of
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
-from bulkdel.fleet.batch_file import CONFIG, Batch, BatchRun, read_batch
+from bulkdel.fleet.batch_file import Batch, BatchRun, Here, read_batch
 from bulkdel.fleet.batch_log import BATCH, read_state
 from bulkdel.fleet.local import LocalProcesses
 from bulkdel.fleet.placing import Work
@@ -113,29 +113,27 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
 class BatchVerifyArguments:
     """The arguments of one `batch verify`. For an argument that is None, the value in the file of the batch holds.
 
-    hosts, config: as of `batch run`.
+    only: as of `NamedRuns`.
     """
 
-    named: NamedRuns
-    environ: Mapping[str, str] = field(repr=False)
+    file: Path
+    here: Here
+    only: Sequence[str] = ()
     sample: int | None = None
     again: bool = False
     parallel: int | None = None
     rate_over_all: float | None = None
     json: bool = False
-    hosts: Sequence[str] = ()
-    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def verify(arguments: BatchVerifyArguments) -> int:
     """Verify every run in a process of its own. Returns the first exit code that applies."""
-    named, environ = arguments.named, arguments.environ
-    batch = read_batch(named.file)
-    line = CommandLine("batch", ("verify", str(named.file))).plus_given({"--config": environ.get(CONFIG)})
-    batch.check_typed(arguments.hosts, named.addresses, arguments.config, environ, line)
-    say_credentials(batch, arguments.config)
+    here, environ = arguments.here, arguments.here.environ
+    batch = read_batch(arguments.file)
+    batch.check_typed(here, here.plus_options(CommandLine("batch", ("verify", str(arguments.file)))))
+    say_credentials(batch, here)
     over_all = batch.rate_over_all if arguments.rate_over_all is None else arguments.rate_over_all
-    engine, runs = LocalProcesses(environ), batch.only(named.only)
+    engine, runs = LocalProcesses(environ), batch.only(arguments.only)
     children = Supervisor(engine, RESTARTS)
     places = asyncio.Semaphore(arguments.parallel or batch.parallel)
     more = [*(["--sample", str(arguments.sample)] if arguments.sample else []), *(["--again"] * arguments.again)]

@@ -47,20 +47,14 @@ from bulkdel.settings import CommonSettings, Settings
 from bulkdel.store_path import in_store, is_store_url, store_path
 from bulkdel.variables import BETWEEN, toml_in
 
-BATCH_KEYS = (
-    *("defaults", "run", "from", "folder", "parallel", "rate_over_all", "rate_groups"),
-    *("not_after", "stop_after_failures"),
-)
-"""The keys at the top level of the file."""
-
 NOT_DEFAULT = ("name", "export")
 """The keys of a run that cannot be a default: they are of one run."""
 
+TEXTS = ("job", "export", "credentials_file", "rate_group")
+"""The keys of a run that are texts, besides its name and the options of `run`."""
+
 TABLES = ("credentials", "parameters")
 """The keys of a run that are tables."""
-
-OWN_KEYS = (*NOT_DEFAULT, "job", "credentials_file", "rate_group", *TABLES)
-"""The keys of a run that are no options of `run`."""
 
 OF_THIS_MACHINE = (variable_of("proxy"), variable_of("notify"), file_variable_of("notify"))
 """Variables of options that may hold a secret. Each child process gets them from the machine on which it starts."""
@@ -138,6 +132,12 @@ class BatchRun:
         return store_path(self.place) if is_store_url(self.place) else base / self.place
 
     @property
+    def files_of_job(self) -> list[str]:
+        """The names of its parameters that name files."""
+        of_job = options_of(load_job(self.job))
+        return [name for name in self.parameters if of_job.get(option_of(name))]
+
+    @property
     def rate(self) -> float:
         """Its own --rate, requests a second; 0 is unlimited."""
         return float(self.options.get("rate", RATE))
@@ -163,8 +163,7 @@ class BatchRun:
     def placed(self, base: Path) -> Self:
         """The same run with whole paths, for its processes. base: the folder of the file."""
         whole = partial(_whole, Path(os.path.realpath(base)))
-        named = ("exclude", *WRITTEN_BY_BATCH)
-        paths = {name for name in self.parameters if options_of(load_job(self.job)).get(option_of(name))}
+        named, paths = ("exclude", *WRITTEN_BY_BATCH), self.files_of_job
         return replace(
             self,
             export=whole(self.export),
@@ -177,21 +176,14 @@ class BatchRun:
     def words(self, command: str, more: Mapping[str, Any] = NOTHING) -> list[str]:
         """The command line of `run` or `plan`, without the program. No secret is in it. more: options of the batch."""
         hidden = self._hidden
-        line = CommandLine(command, (self.job, *(() if "export" in hidden else (self.export,))))
-        for name, value in {**self.options, "run": self.place, **more}.items():
-            if name not in hidden:
-                line = _plus(line, name, value, flag=name in _FLAGS)
-        for name, value in self.parameters.items():
-            line = _plus(line, name, value, flag=False)
-        return line.words[1:]
+        line = CommandLine(command, (self.job,) if "export" in hidden else (self.job, self.export))
+        given = {**self.options, "run": self.place, **more, **self.parameters}
+        return _words(line, {name: value for name, value in given.items() if name not in hidden})
 
     def verify_words(self) -> list[str]:
         """The command line of `verify`."""
-        line = CommandLine("verify", (self.place,))
-        for name, value in self.options.items():
-            if name in COMMON:
-                line = _plus(line, name, value, flag=name in _FLAGS)
-        return line.words[1:]
+        shared = {name: value for name, value in self.options.items() if name in COMMON}
+        return _words(CommandLine("verify", (self.place,)), shared)
 
     def environment(self, environ: Mapping[str, str] = NOTHING) -> Environment:
         """The environment of its processes: with its own credentials, and none of another run.
@@ -212,12 +204,8 @@ class BatchRun:
     @property
     def places(self) -> list[str]:
         """Its export, its exclude files, its place and its backup: paths and addresses."""
-        named = [self.options.get(name) for name in ("run", "backup_to")]
-        return [
-            self.export,
-            *map(str, self.options.get("exclude", ())),
-            *(str(name) for name in named if name is not None),
-        ]
+        named = [self.options[name] for name in ("run", "backup_to") if name in self.options]
+        return [self.export, *map(str, (*self.options.get("exclude", ()), *named))]
 
     @property
     def _hidden(self) -> dict[str, str]:
@@ -225,6 +213,32 @@ class BatchRun:
         given = {"export": [self.export], "exclude": list(map(str, self.options.get("exclude", ())))}
         secret = {name: values for name, values in given.items() if any(map(holds_secret, values))}
         return {name: os.pathsep.join(values) for name, values in secret.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What the user has typed for a batch, and what this machine has for it.
+
+    environ: of this process. It names the config. hosts, addresses: the hosts and addresses that the file may name,
+    besides the host of each job. config: the tables of the config, with those that `environ` sets.
+    """
+
+    environ: Mapping[str, str] = field(repr=False)
+    hosts: Sequence[str] = ()
+    addresses: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def host(self) -> Any:
+        """The host that the config has for every run; None without one."""
+        return self.config.get("run", {}).get("host")
+
+    def plus_options(self, line: CommandLine) -> CommandLine:
+        """A line of `bulkdel batch` with the options of this machine."""
+        line = line.plus_given({"--config": self.environ.get(CONFIG)})
+        for option, values in (("--host", self.hosts), ("--address", self.addresses)):
+            line = line.plus(option, *values) if values else line
+        return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,33 +301,21 @@ class Batch:
                     f'variable on every node, and name it: credentials = {{ {hidden[0]} = "OTHER_{hidden[0]}" }}'
                 )
 
-    def check_typed(
-        self,
-        hosts: Sequence[str],
-        addresses: Sequence[str],
-        own: Mapping[str, Any],
-        environ: Mapping[str, str],
-        line: CommandLine,
-    ) -> None:
+    def check_typed(self, here: Here, line: CommandLine) -> None:
         """Refuse hosts and addresses that only this file names, before any is asked. Raises UsageError.
 
-        hosts, addresses: those that the user names too. own: the tables of the config of this machine, with those that
-        `environ` sets. line: the command, without them.
+        line: the command.
         """
-        line = line.plus("--address", *addresses) if addresses else line
-        self._check_hosts(hosts, own, environ, line)
-        self.check_addresses(addresses, line.plus("--host", *hosts) if hosts else line)
+        self._check_hosts(here, line)
+        self.check_addresses(here.addresses, line)
 
     def check_addresses(self, typed: Sequence[str], line: CommandLine) -> None:
         """Refuse addresses that only this file names, before any is asked. Raises UsageError."""
         check_addresses(self.path, (place for run in self.runs for place in run.places), typed, line)
 
-    def check_limits(self, own: Mapping[str, Any]) -> None:
-        """Refuse options of `LIMITING` for which the user has set another value. Raises UsageError.
-
-        own: the table `run` of the config of this machine.
-        """
-        own = {name.replace("-", "_"): value for name, value in own.items()}
+    def check_limits(self, here: Here) -> None:
+        """Refuse options of `LIMITING` for which the user has set another value. Raises UsageError."""
+        own = _with_underscores(here.config.get("run", {}))
         # A typed --not-after replaces the one in the file.
         of_all = {} if self.window is None or self.not_after != self.window else {"not_after": self.window}
         places = [(str(self.path), of_all), *((f"{self.path} ({run.name})", run.options) for run in self.runs)]
@@ -325,18 +327,13 @@ class Batch:
                         "batch may change. Nothing was sent. Leave the option out of one of the two files"
                     )
 
-    def _check_hosts(
-        self, typed: Sequence[str], own: Mapping[str, Any], environ: Mapping[str, str], line: CommandLine
-    ) -> None:
-        host_of_config = own.get("run", {}).get("host")
-        known = {check_host(host) for host in typed} | ({check_host(host_of_config)} if host_of_config else set())
+    def _check_hosts(self, here: Here, line: CommandLine) -> None:
+        known = {check_host(host) for host in (*here.hosts, here.host) if host}
         others: dict[str, dict[str, None]] = {}
         for run in self.runs:
             if (host := run.options.get("host")) is None or check_host(str(host)) in known:
                 continue
-            job = load_job(run.job)
-            options = TargetOptions(str(host), own.get(job.config_table, {}), environ, self._parameters(run, job))
-            if not is_own_host(job, options):
+            if not is_own_host(load_job(run.job), self._target(run, str(host), here)):
                 keys = [*run.credentials.values(), *([run.credentials_file] if run.credentials_file else [])]
                 others.setdefault(str(host), {}).update(dict.fromkeys(keys))
         if others:
@@ -346,32 +343,31 @@ class Batch:
             raise UsageError(
                 f"{self.path}: names hosts, and the keys that go there: {told}. No key goes to a host that only a file "
                 f"names. Nothing was sent. If they are meant, type each for {TO_TYPE}:\n"
-                f"  {line.plus('--host', *typed, *[TO_TYPE] * len(others))}"
+                f"  {line.plus('--host', *here.hosts, *[TO_TYPE] * len(others))}"
             )
 
-    def _parameters(self, run: BatchRun, job: Job) -> Any:
-        """The parameters of a run, with its files where they lie. Raises UsageError for one that is not regular."""
-        values, of_job = dict(run.parameters), options_of(job)
-        for name, value in run.parameters.items():
-            if of_job.get(option_of(name)):
-                values[name] = path = self.base / str(value)
-                if path.exists() and not path.is_file():
-                    raise UsageError(f"{self.path} ({run.name}), {name}: {shown(value)} is not a regular file")
-        return parameters_of(job, values)
+    def _target(self, run: BatchRun, host: str | None, here: Here) -> TargetOptions:
+        """The target of a run at this host. Raises UsageError for a file of its job that is not regular."""
+        job, values = load_job(run.job), dict(run.parameters)
+        for name in run.files_of_job:
+            values[name] = path = self.base / str(values[name])
+            if path.exists() and not path.is_file():
+                raise UsageError(
+                    f"{self.path} ({run.name}), {name}: {shown(run.parameters[name])} is not a regular file"
+                )
+        return TargetOptions(host, here.config.get(job.config_table, {}), here.environ, parameters_of(job, values))
 
-    def renamed(self, own: Mapping[str, Any]) -> dict[str, str]:
+    def renamed(self, here: Here) -> dict[str, str]:
         """For each run, in words, which variables this file has picked for it, and the host that gets them.
 
-        own: as of `check_typed`. A run is left out when its variables have the names that its job reads.
+        A run is left out when its variables have the names that its job reads.
         """
         found = {}
         for run in self.runs:
             names = [source for name, source in run.credentials.items() if source != name]
             if names and not run.options.get("sandbox"):
-                job = load_job(run.job)
-                host = run.options.get("host", own.get("run", {}).get("host"))
-                options = TargetOptions(host, own.get(job.config_table, {}), parameters=self._parameters(run, job))
-                found[run.name] = f"{', '.join(names)} to {host_of(job, options)}"
+                target = self._target(run, run.options.get("host", here.host), here)
+                found[run.name] = f"{', '.join(names)} to {host_of(load_job(run.job), target)}"
         return found
 
     def only(self, names: Collection[str]) -> Sequence[BatchRun]:
@@ -393,7 +389,7 @@ def read_batch(path: Path) -> Batch:
     except ValueError as error:
         raise UsageError(f"{path}: not TOML: {shown(error)}") from error
     _check_keys(f"{path}", tables, BATCH_KEYS)
-    defaults = _table(tables.get("defaults", {}), f"{path}, [defaults]")
+    defaults = _with_underscores(_table(tables.get("defaults", {}), f"{path}, [defaults]"))
     for name in NOT_DEFAULT:
         if name in defaults:
             raise UsageError(f"{path}, [defaults] {name}: every run has its own. Write it into each [[run]]")
@@ -412,26 +408,20 @@ def read_batch(path: Path) -> Batch:
         raise UsageError(f"{path}: has {len(rows):,} runs; a batch takes {RUNS_MAX:,}. Make two of it")
     _check_apart(path, runs)
     rates = _table(tables.get("rate_groups", {}), f"{path}, [rate_groups]")
-    window = _text(tables["not_after"], f"{path}, not_after") if "not_after" in tables else None
-    return Batch(
-        path,
-        runs,
-        parallel=_count(tables.get("parallel", PARALLEL), f"{path}, parallel"),
-        rate_over_all=_rate(tables.get("rate_over_all", 0), f"{path}, rate_over_all"),
-        rate_groups={name: _rate(rate, f"{path}, [rate_groups] {shown(name)}") for name, rate in rates.items()},
-        not_after=window,
-        window=window,
-        stop_after_failures=_count(tables["stop_after_failures"], f"{path}, stop_after_failures")
-        if "stop_after_failures" in tables
-        else None,
-    )
+    groups = {name: _rate(rate, f"{path}, [rate_groups] {shown(name)}") for name, rate in rates.items()}
+    given = {name: read(tables[name], f"{path}, {name}") for name, read in ALSO_TYPED.items() if name in tables}
+    return Batch(path, runs, rate_groups=groups, window=given.get("not_after"), **given)
+
+
+def _with_underscores(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("-", "_"): value for name, value in table.items()}
 
 
 def _runs(path: Path, tables: Mapping[str, Any]) -> list[dict[str, Any]]:
     runs = tables.get("run", [])
     if not (isinstance(runs, list) and all(isinstance(run, dict) for run in runs)):
         raise UsageError(f"{path}: 'run' is not a list of tables. Begin each run with a line [[run]]")
-    return [{name.replace("-", "_"): value for name, value in run.items()} for run in runs]
+    return [*map(_with_underscores, runs)]
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -439,24 +429,22 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     found = []
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
+            reader = csv.reader(file, strict=True)
+            columns = [column.strip().replace("-", "_") for column in next(reader, [])]
             if "name" not in columns:  # it may be a file of secrets: quote nothing of it
                 raise UsageError(f"{path}: its first line has no column 'name', so it is no CSV file of runs")
             if (twice := next((each for each in columns if columns.count(each) > 1), None)) is not None:
                 raise UsageError(f"{path}: two columns are {twice!r}. Leave one of them out")
-            for row in reader:
+            for cells in filter(None, reader):
                 where = f"{path}, line {reader.line_num}"
-                if None in row or None in row.values():
+                if len(cells) != len(columns):
                     raise UsageError(f"{where}: has another number of cells than the header")
                 run: dict[str, Any] = {}
-                for column, cell in row.items():
-                    table, dot, name = column.strip().replace("-", "_").partition(".")
-                    if not cell.strip():
-                        continue
-                    if dot:
+                for column, cell in zip(columns, map(str.strip, cells), strict=True):
+                    table, dot, name = column.partition(".")
+                    if cell and dot:
                         run.setdefault(table, {})[name] = _value_of(name, cell)
-                    else:
+                    elif cell:
                         run[table] = _value_of(table, cell)
                 found.append((where, run))
     except OSError as error:
@@ -470,9 +458,9 @@ def _value_of(name: str, cell: str) -> Any:
     """The text of a cell as a value of the type of its key."""
     if name in LISTS:
         return [item.strip() for item in cell.split(BETWEEN_ITEMS) if item.strip()]
-    if name in _FLAGS and cell.strip().lower() in {"true", "false"}:
-        return cell.strip().lower() == "true"
-    return cell.strip()
+    if name in _FLAGS and cell.lower() in {"true", "false"}:
+        return cell.lower() == "true"
+    return cell
 
 
 def _merged(defaults: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
@@ -518,7 +506,7 @@ def _check_words(value: Any, where: str) -> None:
 
 def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> BatchRun:
     check_options(where, keys)
-    _check_keys(where, keys, (*OWN_KEYS, *RUN_KEYS))
+    _check_keys(where, keys, ("name", *TEXTS, *TABLES, *RUN_KEYS))
     for name in ("name", "job", "export"):
         if name not in keys:
             raise UsageError(f'{where}: has no {name}. Write {name} = "…"')
@@ -532,10 +520,10 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> Batch
         if key not in OWN_BRACES:
             _check_words(value, f"{where} ({name}), {key}")
     where, keys = f"{where} ({name})", {key: _named(value, name) for key, value in keys.items()}
-    job = load_job(_text(keys["job"], f"{where}, job"))
+    texts = {key: _text(keys[key], f"{where}, {key}") for key in TEXTS if key in keys}
+    job = load_job(texts["job"])
     check_type(job)
-    export = _text(keys["export"], f"{where}, export")
-    if export == "-":
+    if texts["export"] == "-":
         raise UsageError(f"{where}, export: a batch has no standard input. Name a file")
     options = {
         name: _option(value, f"{where}, {name}", is_list=name in LISTS, is_flag=name in _FLAGS)
@@ -546,20 +534,21 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> Batch
         options["exclude"] = _listed(options["exclude"])
     if "rate" in options:
         options["rate"] = _rate(options["rate"], f"{where}, rate")
-    file, group = keys.get("credentials_file"), keys.get("rate_group")
+    if has_age(options.get("spare", ())):
+        raise UsageError(
+            f"{where}, spare: an age would be another date in each process of a batch that runs over midnight. Write a "
+            "date, such as active-since=2026-01-31"
+        )
     made = BatchRun(
         name,
-        job.name,
-        export,
-        folder / name,
-        job.config_table,
-        options,
-        _parameters(where, job, keys.get("parameters", {})),
-        None if file is None else _text(file, f"{where}, credentials_file"),
-        _credentials(where, keys.get("credentials", {})),
-        None if group is None else _text(group, f"{where}, rate_group"),
+        folder=folder / name,
+        table=job.config_table,
+        options=options,
+        parameters=_parameters(where, job, keys.get("parameters", {})),
+        credentials=_credentials(where, keys.get("credentials", {})),
+        **texts,
     )
-    _check_files(where, made, job, base)
+    _check_files(where, made, base)
     try:
         made.spec  # noqa: B018 - to see whether JSON can hold what the file says
     except TypeError as error:
@@ -567,18 +556,12 @@ def _run(where: str, keys: Mapping[str, Any], folder: Path, base: Path) -> Batch
     return made
 
 
-def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
+def _check_files(where: str, run: BatchRun, base: Path) -> None:
     """Refuse what is written, or sent to a server, outside the folder of the file. Raises UsageError."""
+    written = {name: run.options[name] for name in WRITTEN_BY_BATCH if name in run.options}
     files: dict[str, Any] = {"folder": run.folder}
-    files |= {name: run.options[name] for name in WRITTEN_BY_BATCH if name in run.options}
-    files = {name: value for name, value in files.items() if not is_store_url(str(value))}
-    if has_age(run.options.get("spare", ())):
-        raise UsageError(
-            f"{where}, spare: an age would be another date in each process of a batch that runs over midnight. Write a "
-            "date, such as active-since=2026-01-31"
-        )
-    of_job = options_of(job)
-    files |= {name: value for name, value in run.parameters.items() if of_job.get(option_of(name))}
+    files |= {name: value for name, value in written.items() if not is_store_url(str(value))}
+    files |= {name: run.parameters[name] for name in run.files_of_job}
     files |= {} if run.credentials_file is None else {"credentials_file": run.credentials_file}
     for name, value in files.items():
         for item in _listed(value):
@@ -588,7 +571,7 @@ def _check_files(where: str, run: BatchRun, job: Job, base: Path) -> None:
 def _parameters(where: str, job: Job, table: Any) -> dict[str, Any]:
     table = _table(table, f"{where}, parameters")
     known = {one.name for one in fields(job.parameters)} if job.parameters is not None else set[str]()
-    found = {name.replace("-", "_"): value for name, value in table.items()}
+    found = _with_underscores(table)
     _check_keys(f"{where}, parameters of {job.name}", found, sorted(known))
     return {name: _option(value, f"{where}, parameters.{name}", is_list=True) for name, value in found.items()}
 
@@ -635,7 +618,7 @@ def _backup_of(base: Path, run: BatchRun) -> Path | str | None:
 def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError(f"{where}: is not a table")
-    return {name.replace("-", "_") if where.endswith("[defaults]") else name: each for name, each in value.items()}
+    return value
 
 
 def _text(value: Any, where: str) -> str:
@@ -670,10 +653,23 @@ def _rate(value: Any, where: str) -> float:
     return rate
 
 
-def _plus(line: CommandLine, name: str, value: Any, *, flag: bool) -> CommandLine:
-    """The line with an option; a flag of `run` that is off is left out."""
-    if isinstance(value, bool):
-        if value:
-            return line.plus(option_of(name))
-        return line if flag else line.plus(f"--no-{option_of(name)[2:]}")
-    return line.plus(option_of(name), *(value if isinstance(value, list) else (value,)))
+ALSO_TYPED: Mapping[str, Callable[[Any, str], Any]] = MappingProxyType(
+    {"parallel": _count, "rate_over_all": _rate, "not_after": _text, "stop_after_failures": _count}
+)
+"""The keys of the file that are options of `bulkdel batch` too, each with the function that reads it."""
+
+BATCH_KEYS = ("defaults", "run", "from", "folder", "rate_groups", *ALSO_TYPED)
+"""The keys at the top level of the file."""
+
+
+def _words(line: CommandLine, given: Mapping[str, Any]) -> list[str]:
+    """The words of a line with these options, without the program. A flag of `run` that is off is left out."""
+    for name, value in given.items():
+        option = option_of(name)
+        if value is True:
+            line = line.plus(option)
+        elif value is not False:
+            line = line.plus(option, *_listed(value))
+        elif name not in _FLAGS:
+            line = line.plus(f"--no-{option[2:]}")
+    return line.words[1:]
