@@ -212,6 +212,7 @@ class Night:
 
     def __init__(self, batch: Batch, arguments: BatchArguments, until: datetime | None, engine: Engine) -> None:
         self._batch = batch
+        self._runs = {run.name: run for run in batch.runs}
         self._arguments = arguments
         self._until = until
         self._ended: dict[str, RunEnd] = {}
@@ -220,7 +221,6 @@ class Night:
         self._sending = False
         self._overdue = False  # whether the runs were drained as planned: --not-after had passed, or by `ctl stop`
         self._drain_s = 0.0  # the longest drain time of the runs that can begin
-        self._failed: FileFailed | None = None
         self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
         self._reporter = BatchReporter(
             list(self._progress.values()), log_format=arguments.log_format, interval_s=arguments.progress_every
@@ -287,10 +287,10 @@ class Night:
         try:
             state = log.progress
             self._check_day(state)
-            stopped_before = _stopped_in(state)
+            stopped_before = _facts_of_stop(state).get("stopped", {})
             # If the batch before was killed, shares of its keeper may still be in use.
             restarted = state.under_way is not None
-            logs = {run.name: run.place_in(batch.base) for run in batch.runs}
+            logs = {name: run.place_in(batch.base) for name, run in self._runs.items()}
             seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.here.environ, head=self._head)
             id_ = id_of_batch(batch.log)
             async with (
@@ -311,14 +311,11 @@ class Night:
             until = None if self._until is None or code != EXIT_STOPPED else self._until.isoformat()
             stopped = {**stopped_before, **self._stopped_by_their_own()}
             log.enqueue(Session("stop", _now(), "", {"exit": code, "not_after": until, "stopped": stopped}))
-            await log.aclose()
-            if self._failed is None and log.failure is not None:
-                self._failed = log.failure
         finally:
             self._steering.close()
             await log.aclose()
-        if self._failed is not None:
-            say_error(self._failed)
+        if log.failure is not None:
+            say_error(log.failure)
             code = EXIT_FILE
         self._print_end(planned, code, time.monotonic() - began)
         return code
@@ -333,7 +330,7 @@ class Night:
             confirmation = _Confirmation(self._arguments, planned, log)
             due, to_confirm = confirmation.due, confirmation.to_confirm
             say("\n".join(table_lines(planned, due)), "batch.plan", plan=plan_values(planned, due, to_confirm))
-            confirmed, left = await confirmation.confirm({run.name: run.spec for run in self._batch.runs})
+            confirmed, left = await confirmation.confirm({name: run.spec for name, run in self._runs.items()})
             return [_not_confirmed(run, left[run.name]) if run.name in left else run for run in planned], confirmed
 
         self._preparing = asyncio.create_task(prepare())
@@ -345,18 +342,18 @@ class Night:
                 raise  # a signal
         typed = {"--confirm": self._arguments.confirm, "--plan": self._arguments.plan}
         self._line = self._line.plus_given(typed)  # this confirmation is not kept
-        return [PlannedRun(run.name, trouble=HELD_BACK, exit=EXIT_STOPPED) for run in self._batch.runs], None
+        return [PlannedRun(name, trouble=HELD_BACK, exit=EXIT_STOPPED) for name in self._runs], None
 
     def _stopped_by_their_own(self) -> dict[str, str]:
         """For each run with a not_after of its own: when that stopped it, ISO 8601."""
-        stopped = {name for name, ended in self._ended.items() if ended.exit == EXIT_STOPPED}
-        own = [run.name for run in self._batch.runs if "not_after" in run.options]
-        return {name: self._untils[name].isoformat() for name in own if name in stopped}
+        stopped = [name for name, ended in self._ended.items() if ended.exit == EXIT_STOPPED]
+        own = [name for name in stopped if "not_after" in self._runs[name].options]
+        return {name: self._untils[name].isoformat() for name in own}
 
     def _check_day(self, state: BatchState) -> None:
         """Refuse a time of day that has just stopped this batch: from now on it means the next day."""
-        text, stopped = self._batch.not_after, None if state.stop is None else state.stop.facts.get("not_after")
-        if (until := _next_day(text, stopped)) is not None:
+        text = self._batch.not_after
+        if (until := _next_day(text, _facts_of_stop(state).get("not_after"))) is not None:
             line = self._arguments.line.plus("--not-after", until.isoformat())
             raise NotConfirmed(
                 f"not confirmed: --not-after {text} has just stopped this batch, and would now mean "
@@ -377,35 +374,32 @@ class Night:
 
     async def _settle_all(self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], keeper: RateKeeper) -> None:
         """Run every run that can begin, so many at once. A run that halts stops no other."""
-        batch = self._batch
-        by_name = {run.name: run for run in batch.runs}
+        batch, runs = self._batch, self._runs
         able = [run for run in planned if not run.trouble and not run.complete]
         self._drain_s = max((run.drain_s for run in able), default=0.0)
-        groups = {run.name: by_name[run.name].rate_group or run.group for run in able}
-        rates = group_rates((groups[run.name], batch.rate_of(by_name[run.name])) for run in able)
+        groups = {run.name: runs[run.name].rate_group or run.group for run in able}
+        rates = group_rates((groups[run.name], batch.rate_of(runs[run.name])) for run in able)
         for group, rate in rates.items():
             keeper.set_rate(group, rate)
         for run in planned:
             if run.trouble:
-                await self._end(by_name[run.name], RunEnd(run.exit, error=run.trouble), started=False)
+                await self._end(run.name, RunEnd(run.exit, error=run.trouble), started=False)
             elif run.complete:
                 before = log.progress.ended[run.name]
-                await self._end(by_name[run.name], RunEnd(before.exit, before.facts), started=False)
-        places = asyncio.Semaphore(batch.parallel)
-
-        self._waiting = len(able)
+                await self._end(run.name, RunEnd(before.exit, before.facts), started=False)
+        places, self._waiting = asyncio.Semaphore(batch.parallel), len(able)
 
         async def settle(run: PlannedRun) -> None:
             async with places:
                 code = await self._closed_or_begun(run.name, log)
                 self._waiting -= 1
                 if code is not None:
-                    await self._end(by_name[run.name], RunEnd(code, error=HELD_BACK), started=False)
+                    await self._end(run.name, RunEnd(code, error=HELD_BACK), started=False)
                     return
-                ended = await self._child(by_name[run.name], run, keeper.address(groups[run.name]))
+                ended = await self._child(runs[run.name], run, keeper.address(groups[run.name]))
                 if self._overdue and ended.exit == EXIT_SIGNAL + signal.SIGTERM:
                     ended = replace(ended, exit=EXIT_STOPPED)  # the signal was sent by this batch, at --not-after
-                ended = await self._end(by_name[run.name], ended, started=True)
+                ended = await self._end(run.name, ended, started=True)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
         watches = [asyncio.create_task(watch) for watch in (self._stop_with_the_engine(), self._stop_at_the_time())]
@@ -473,11 +467,11 @@ class Night:
         finally:
             del self._under_way[run.name]
 
-    async def _summed_up(self, run: BatchRun, ended: RunEnd, *, started: bool) -> RunEnd:
+    async def _summed_up(self, name: str, ended: RunEnd, *, started: bool) -> RunEnd:
         """Sum a run up from its log when its process has printed no summary, such as a killed one."""
         if ended.result:
             return ended
-        log = run.place_in(self._batch.base)
+        log = self._runs[name].place_in(self._batch.base)
         try:
             summary = await in_thread(lambda: summary_in(log, started=started), lambda: None)
         except BulkdelError as error:
@@ -485,12 +479,11 @@ class Night:
             return replace(ended, result={"status": "unknown"}, error=why) if started else ended
         return replace(ended, result=summary)
 
-    async def _end(self, run: BatchRun, ended: RunEnd, *, started: bool) -> RunEnd:
+    async def _end(self, name: str, ended: RunEnd, *, started: bool) -> RunEnd:
         """Take in how a run has ended, and return that with its summary. started: whether it had a process."""
-        ended = await self._summed_up(run, ended, started=started)
-        self._ended[run.name] = ended
+        self._ended[name] = ended = await self._summed_up(name, ended, started=started)
         self._state = replace(self._state, failures=self._state.failures + (ended.exit in FAILURES))
-        self._progress[run.name].end(ended.result)
+        self._progress[name].end(ended.result)
         return ended
 
     async def _keep(self, log: LogWriter[BatchState], entry: BatchRunBegun | BatchRunEnded) -> None:
@@ -498,8 +491,8 @@ class Night:
         try:
             log.enqueue(entry)
             await log.flush()
-        except FileFailed as error:
-            self._failed, self._state = error, replace(self._state, file_failed=True)
+        except FileFailed:
+            self._state = replace(self._state, file_failed=True)
             self._children.drain(signal.SIGTERM, self._drain_s)
 
     def _print_end(self, planned: Sequence[PlannedRun], code: int, duration_s: float) -> None:
@@ -509,14 +502,12 @@ class Night:
         else:
             say_summary("\n".join(summary_lines(values)))
         say_values("batch.ended", values)
-        file, line = str(self._arguments.file), self._line
-        typed = {name: each for name, each in line.options.items() if name in {"--config", "--host", "--address"}}
         if values["status"] == "complete":
-            verify = replace(CommandLine("batch", ("verify", file)), options=typed)
+            verify = self._arguments.here.plus_options(CommandLine("batch", ("verify", str(self._arguments.file))))
             report = CommandLine("report", tuple(map(str, self._batch.places)))
             say(f"To verify the results:\n  {verify}\nTo write a report of all runs:\n  {report}", "to_verify")
         else:
-            say(f"To go on with the runs that are not complete:\n  {line}", "to_go_on")
+            say(f"To go on with the runs that are not complete:\n  {self._line}", "to_go_on")
 
 
 class _Confirmation:
@@ -532,6 +523,8 @@ class _Confirmation:
         self._given = arguments.confirm, arguments.plan
         self.due = log.progress.due(planned, time.time(), read_key(arguments.here.environ))
         self.to_confirm = _to_confirm(planned, self.due)
+        begin = [run.name for run in planned if run.needs_confirmation and not run.complete]
+        self._others_begin = any(name not in self.due for name in begin)  # runs that were confirmed before
 
     async def confirm(self, specs: Mapping[str, str]) -> tuple[BatchConfirmed | None, Mapping[str, Due]]:
         """Returns the confirmation (None when nothing was confirmed) and the unconfirmed runs.
@@ -582,27 +575,25 @@ class _Confirmation:
 
         Raises NotConfirmed when none is confirmed, and no other run can begin.
         """
-        others = (run for run in self._planned if run.needs_confirmation and not run.complete)
-        confirmed_before = any(run.name not in self.due for run in others)
         if self._arguments.plan is not None:
-            return How.OPTIONS, self._by_options(confirmed_before=confirmed_before)
+            return How.OPTIONS, self._by_options()
         if sys.stdin is not None and sys.stdin.isatty():
             await self._on_terminal()
             return How.TYPED, frozenset(self.due)
-        if not confirmed_before:
+        if not self._others_begin:
             line = self._line_to_confirm(self.to_confirm)
             raise NotConfirmed(f"not confirmed: {due_words(self.due)}. Nothing was sent. To confirm:\n  {line}")
         return How.OPTIONS, frozenset()
 
-    def _by_options(self, *, confirmed_before: bool) -> frozenset[str]:
+    def _by_options(self) -> frozenset[str]:
         """Which runs --confirm and --plan confirm: each that is in their list of plans as it is now.
 
-        confirmed_before: whether another run can begin. Raises NotConfirmed when none can.
+        Raises NotConfirmed when no run can begin.
         """
         state, now = self._log.progress, time.time()
         confirm, plan = given = self._arguments.confirm or 0, self._arguments.plan or ""
         covered = state.covered(given, self._planned, self.due, now)
-        if given not in {*state.given, *state.planned} or not (covered or confirmed_before):
+        if given not in {*state.given, *state.planned} or not (covered or self._others_begin):
             why = _not_covered(state, given, self.to_confirm, now)
             raise NotConfirmed(
                 f"not confirmed: --confirm {confirm} --plan {plan} {why}; {due_words(self.due)}. "
@@ -722,17 +713,20 @@ def _untils(batch: Batch, until: datetime | None) -> dict[str, datetime]:
     return found
 
 
-def _stopped_in(state: BatchState) -> Mapping[str, str]:
-    """For each run with a not_after of its own: when that stopped it, ISO 8601. The run may not have gone on since."""
-    found: Mapping[str, str] = {} if state.stop is None else state.stop.facts.get("stopped", {})
-    return found
+def _facts_of_stop(state: BatchState) -> Mapping[str, Any]:
+    """What the last session of the batch has noted at its end. Empty without one.
+
+    not_after: the time that has stopped it, ISO 8601; None when none did. stopped: the same for each run with a
+    not_after of its own. Such a run may not have gone on since.
+    """
+    return {} if state.stop is None else state.stop.facts
 
 
 def _meant_for_the_day_before(run: BatchRun, state: BatchState) -> str | None:
     """Why a run cannot begin: its not_after, a time of day, has just stopped it, and now means the next day."""
     text = str(run.options.get("not_after", ""))
     try:
-        until = _next_day(text, _stopped_in(state).get(run.name))
+        until = _next_day(text, _facts_of_stop(state).get("stopped", {}).get(run.name))
     except UsageError:  # its plan says why
         until = None
     if until is None:
