@@ -530,7 +530,7 @@ class Slow(Nodes):
 @mutant(
     "a pause is not told to a shard that is being placed",
     "ShardChild.begin",
-    drop("placed.tell(line_of(self._control.wanted))"),
+    drop("placed.tell(line_of(self._of_all.control.wanted))"),
 )
 @pytest.mark.soak
 @pytest.mark.usefixtures("_keys_on_nodes")

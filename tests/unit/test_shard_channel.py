@@ -156,7 +156,7 @@ def test_the_figures_of_a_shard_that_is_frozen_grow_old() -> None:
 @mutant(
     "an undo in shards is told to exclude",
     "ShardChild._check_refused",
-    swap("self._work.plan.may_exclude", "self._work.plan.may_exclude or settled > 0"),
+    swap("self._of_all.plan.may_exclude", "self._of_all.plan.may_exclude or settled > 0"),
 )
 @pytest.mark.parametrize("may_exclude", [True, False])
 def test_an_undo_in_shards_is_not_told_to_exclude(may_exclude: bool) -> None:
@@ -165,10 +165,12 @@ def test_an_undo_in_shards_is_not_told_to_exclude(may_exclude: bool) -> None:
     plan: Any = SimpleNamespace(arguments=SimpleNamespace(settings=settings), may_exclude=may_exclude)
     unused: Any = None
     shard, drain = ShardState(1, Figures(10, {})), Drain()
-    child = ShardChild(
-        shard,
-        None,
-        work=ShardWork(plan, "", KeeperAddress("/nowhere", GROUP), debug=False, lease_s=1.0),
+    of_all = ShardWork(
+        plan,
+        "",
+        KeeperAddress("/nowhere", GROUP),
+        debug=False,
+        lease_s=1.0,
         shards=ShardStates([shard]),
         control=unused,
         logs=unused,
@@ -176,6 +178,7 @@ def test_an_undo_in_shards_is_not_told_to_exclude(may_exclude: bool) -> None:
         lease=unused,
         on_event=lambda _: None,
     )
+    child = ShardChild(shard, None, of_all)
     child.take(object_in(line_of(Figures(8, {"refused": 2}, refused={"404": 2}))))
     assert drain.stop is not None
     assert ("--exclude" in drain.stop.why) == may_exclude

@@ -21,7 +21,7 @@ from typing import Any, Self, get_type_hints
 
 from bulkdel.command_line import TO_TYPE, CommandLine, table_variables
 from bulkdel.conditions import has_age, joined
-from bulkdel.core.address import BUCKETS, address_of, holds_secret
+from bulkdel.core.address import BUCKETS, address_of
 from bulkdel.core.option import INSTEAD, file_variable_of, option_of, variable_of
 from bulkdel.core.pace import may_be_set
 from bulkdel.core.plan_digest import digest_of
@@ -35,7 +35,7 @@ from bulkdel.fleet.batch_origin import (
     check_source,
     check_variable,
 )
-from bulkdel.fleet.placing import Environment
+from bulkdel.fleet.placing import Environment, secrets_in
 from bulkdel.format import did_you_mean, shown, shown_host
 from bulkdel.http.transport import check_host
 from bulkdel.job import Job, TargetOptions, load_job
@@ -210,9 +210,7 @@ class BatchRun:
     @property
     def _hidden(self) -> dict[str, str]:
         """Arguments with a signature in them. A child process gets them in its environment too."""
-        given = {"export": [self.export], "exclude": list(map(str, self.options.get("exclude", ())))}
-        secret = {name: values for name, values in given.items() if any(map(holds_secret, values))}
-        return {name: os.pathsep.join(values) for name, values in secret.items()}
+        return secrets_in({"export": [self.export], "exclude": list(map(str, self.options.get("exclude", ())))})
 
 
 @dataclass(frozen=True, slots=True)

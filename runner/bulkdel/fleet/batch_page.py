@@ -10,7 +10,7 @@ from typing import Any
 
 from bulkdel.core.batch_status import status_of_batch
 from bulkdel.core.listen_address import ListenAddress, listen_address
-from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.fleet.batch_progress import RunProgress
 from bulkdel.fleet.run_log import RUNNING
 from bulkdel.live.ask import ask
@@ -40,7 +40,7 @@ class BatchOnPage:
         while True:
             for run in self._runs:
                 if run.phase == RUNNING:
-                    with contextlib.suppress(NotAcceptable):  # the run does not send yet, or has ended
+                    with contextlib.suppress(BulkdelError, OSError):  # the run does not send yet, or has ended
                         answer = await asyncio.to_thread(ask, self._logs[run.name], "status", self._environ)
                         run.take_status(answer["status"] or {})
             await asyncio.sleep(ASK_S)

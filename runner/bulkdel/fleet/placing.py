@@ -15,6 +15,7 @@ keeper. `fleet.local` is the implementation for this machine.
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import orjson
 
+from bulkdel.core.address import holds_secret
 from bulkdel.core.option import ENV_PREFIX
 from bulkdel.errors import UsageError
 from bulkdel.http.shared_rate import KeeperAddress
@@ -81,6 +83,11 @@ class Environment:
         if self.names is None or name in self.names or name.startswith(self.beginnings):
             return True
         return name.startswith(ENV_PREFIX) and BETWEEN in name
+
+
+def secrets_in(given: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The options with a signature in an address: the text for the variable of each. given: the values of each."""
+    return {name: os.pathsep.join(values) for name, values in given.items() if any(map(holds_secret, values))}
 
 
 @dataclass(frozen=True, slots=True)

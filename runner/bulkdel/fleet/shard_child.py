@@ -9,16 +9,15 @@ from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
-from bulkdel.core.address import holds_secret
 from bulkdel.core.halt_limits import number_or_share, refused_words, too_many_refused
-from bulkdel.core.option import file_variable_of, variable_of
+from bulkdel.core.option import file_variable_of, option_of, variable_of
 from bulkdel.core.summary import Ending
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.snapshot import Event
 from bulkdel.engine.tasks import ended_before
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.fleet.channel import ChunkEvent, Failed, Figures, Order, ShardEnded, Wanted, line_of, message_of
-from bulkdel.fleet.placing import Environment, Exited, Placed, Work
+from bulkdel.fleet.placing import Environment, Exited, Placed, Work, secrets_in
 from bulkdel.fleet.shard_control import ShardControl
 from bulkdel.fleet.shard_logs import ShardLogs
 from bulkdel.fleet.shard_totals import ShardState, ShardStates
@@ -46,10 +45,11 @@ ERRORS: Mapping[int | None, type[BulkdelError]] = {
 
 @dataclass(frozen=True, slots=True)
 class ShardWork:
-    """The part of the work that all shards share.
+    """What the children of all shards share.
 
     plan: of the run. index: SHA-256 of the index of its rows. keeper: of the rate. debug: whether each chunk is an
-    event. lease_s: how long a commit to a store renews the lease.
+    event. lease_s: how long a commit to a store renews the lease. logs: they show how far a killed process came.
+    lease: of the log of the run.
     """
 
     plan: RunPlan
@@ -57,6 +57,12 @@ class ShardWork:
     keeper: KeeperAddress
     debug: bool
     lease_s: float
+    shards: ShardStates
+    control: ShardControl
+    logs: ShardLogs
+    drain: Drain
+    lease: Lease
+    on_event: Callable[[Event], None]
 
     def of(self, number: int, settled_max: int | None, wanted: Wanted) -> Work:
         """The work of one shard. settled_max, wanted: see `Order`."""
@@ -84,34 +90,15 @@ class ShardWork:
 class ShardChild:
     """The child of one shard in one session. See `supervisor.Child`.
 
-    portion: rows that it may settle; None for all. logs: they show how far a killed process came. lease: of the log of
-    the run.
+    portion: rows that it may settle; None for all.
     """
 
-    def __init__(
-        self,
-        shard: ShardState,
-        portion: int | None,
-        *,
-        work: ShardWork,
-        shards: ShardStates,
-        control: ShardControl,
-        logs: ShardLogs,
-        drain: Drain,
-        lease: Lease,
-        on_event: Callable[[Event], None],
-    ) -> None:
+    def __init__(self, shard: ShardState, portion: int | None, of_all: ShardWork) -> None:
         self.name = f"the process of shard {shard.number}"
         self._shard = shard
         self._portion = portion
-        self._work = work
-        self._shards = shards
-        self._control = control
-        self._logs = logs
-        self._drain = drain
-        self._lease = lease
-        self._on_event = on_event
-        self._refused_max = number_or_share(work.plan.arguments.settings.max_refused)
+        self._of_all = of_all
+        self._refused_max = number_or_share(of_all.plan.arguments.settings.max_refused)
         self._was_placed = False
         self._is_over = False  # whether its session has ended, or cannot begin
 
@@ -121,10 +108,10 @@ class ShardChild:
         try:
             await supervisor.run(self)
         except BulkdelError as error:
-            self._drain.begin(Stop(str(error), error=error))
+            self._of_all.drain.begin(Stop(str(error), error=error))
         finally:
             self._shard.end_sending()
-            self._control.tell()  # the others get its part of the concurrency
+            self._of_all.control.tell()  # the others get its part of the concurrency
 
     @property
     def settled(self) -> int:
@@ -137,22 +124,22 @@ class ShardChild:
         A frozen run may have lost its log to another session. Its processes must not take the logs of the shards over
         from that session.
         """
-        shard, begun = self._shard, self._drain.begun
-        await ended_before(begun.wait(), self._control.released.wait())
-        while not (self._lease.valid or begun.is_set()):  # noqa: ASYNC110
+        shard, begun = self._shard, self._of_all.drain.begun
+        await ended_before(begun.wait(), self._of_all.control.released.wait())
+        while not (self._of_all.lease.valid or begun.is_set()):  # noqa: ASYNC110
             await asyncio.sleep(LEASE_LOOK_S)  # no event tells that a commit has renewed it
         if begun.is_set() or (self._portion is not None and shard.settled >= self._portion):
             return None
         if self._was_placed:
-            self._on_event(Event("warning", "shard.restarted", {"shard": shard.number}))
+            self._of_all.on_event(Event("warning", "shard.restarted", {"shard": shard.number}))
         settled_max = None if self._portion is None else shard.settled_before + self._portion
-        return self._work.of(shard.number, settled_max, self._control.wanted)
+        return self._of_all.of(shard.number, settled_max, self._of_all.control.wanted)
 
     def begin(self, placed: Placed) -> None:
         """Note that it is placed."""
         self._was_placed = True
         self._shard.place(placed)
-        placed.tell(line_of(self._control.wanted))  # `wanted` may have changed meanwhile
+        placed.tell(line_of(self._of_all.control.wanted))  # `wanted` may have changed meanwhile
 
     def keep(self, line: bytes) -> None:
         """Show a line of its stderr."""
@@ -165,13 +152,13 @@ class ShardChild:
                 self._shard.take(figures)
                 self._check_refused()
             case ChunkEvent(level, name, fields):
-                self._on_event(Event(level, name, dict(fields)))
+                self._of_all.on_event(Event(level, name, dict(fields)))
             case ShardEnded() as ended:
                 self._shard.take(ended)
                 self._stop_after(ended.as_ending)
                 self._is_over = True
             case Failed(code, why):
-                self._drain.begin(Stop(why, error=ERRORS.get(code, Halted)(why)))
+                self._of_all.drain.begin(Stop(why, error=ERRORS.get(code, Halted)(why)))
                 self._is_over = True
 
     async def ended(self, exited: Exited) -> bool:
@@ -181,45 +168,42 @@ class ShardChild:
         if (refused := ERRORS.get(exited.code)) in REFUSALS:
             raise refused(f"{self.name} has refused its command line or environment")
         try:
-            self._shard.begin_again(await asyncio.to_thread(self._logs.figures, self._shard.number))
+            self._shard.begin_again(await asyncio.to_thread(self._of_all.logs.figures, self._shard.number))
         except BulkdelError as error:
             raise FileFailed(str(error)) from error  # its unread rows count as remaining
         return False
 
     def _stop_after(self, ending: Ending) -> None:
         """Stop all shards when the session of one has ended for a reason that holds for all."""
-        if self._drain.stop is not None:
+        if self._of_all.drain.stop is not None:
             return
         if ending.file_failed:
-            self._drain.begin(Stop(ending.why, error=FileFailed(ending.why)))
+            self._of_all.drain.begin(Stop(ending.why, error=FileFailed(ending.why)))
         elif ending.halted:
-            self._drain.begin(Stop(ending.why, error=Halted(ending.why)))
+            self._of_all.drain.begin(Stop(ending.why, error=Halted(ending.why)))
         elif ending.planned:
-            self._drain.begin(Stop(ending.why, planned=True))
+            self._of_all.drain.begin(Stop(ending.why, planned=True))
         elif ending.signal is not None:
-            self._drain.begin(Stop(ending.why, signal=ending.signal))
+            self._of_all.drain.begin(Stop(ending.why, signal=ending.signal))
 
     def _check_refused(self) -> None:
         """Apply --max-refused to the rows that all shards have settled in this session."""
-        settled, refused = self._shards.settled, sum(self._shards.refused.values())
-        if too_many_refused(self._refused_max, refused, settled) and self._drain.stop is None:
-            may_exclude = self._work.plan.may_exclude
+        settled, refused = self._of_all.shards.settled, sum(self._of_all.shards.refused.values())
+        if too_many_refused(self._refused_max, refused, settled) and self._of_all.drain.stop is None:
+            may_exclude = self._of_all.plan.may_exclude
             why = refused_words(self._refused_max, refused, settled, may_exclude=may_exclude)
-            self._drain.begin(Stop(why, error=Halted(why)))
+            self._of_all.drain.begin(Stop(why, error=Halted(why)))
 
 
 def _command(plan: RunPlan) -> tuple[list[str], Environment]:
     """The words after `bulkdel` that start the process of a shard, and its environment."""
-    secrets = dict[str, str]()
-    settings, line = plan.arguments.settings, plan.line.without("--shards")
+    settings = plan.arguments.settings
     # The words of a line hide a password of the proxy, and a signature in the address of an exclude file.
+    hidden = secrets_in({"exclude": [str(name) for name in settings.exclude or ()]})
     if settings.proxy is not None and "@" in settings.proxy:
-        secrets[variable_of("proxy")] = settings.proxy
-        line = line.without("--proxy")
-    excluded = [str(name) for name in settings.exclude or ()]
-    if any(map(holds_secret, excluded)):
-        secrets[variable_of("exclude")] = os.pathsep.join(excluded)
-        line = line.without("--exclude")
+        hidden["proxy"] = settings.proxy
+    line = plan.line.without("--shards", *map(option_of, hidden))
+    secrets = {variable_of(name): value for name, value in hidden.items()}
     dropped = sorted(OPTIONS - secrets.keys())
     environment = Environment(dropped=dropped, values=line.variables, secrets=secrets)
     return replace(line, variables={}).words[1:], environment

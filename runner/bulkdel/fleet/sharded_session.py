@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.reader import SoundLog, read_log, read_shards, sha256_of_all
@@ -99,17 +97,12 @@ class ShardedSession(RunSession):
         settings = plan.arguments.settings
         async with keeping_rate({GROUP: settings.rate}, restarted=restarted) as keeper:
             steered = ShardControl(keeper, shards, concurrency=settings.in_flight, until=self._until)
-            work = ShardWork(
+            of_all = ShardWork(
                 plan=plan,
                 index=log.progress.header.input.index,
                 keeper=keeper.address(GROUP),
                 debug=self._chunk_events,
                 lease_s=world.lease_s,
-            )
-            supervisor = Supervisor(self._engine, Restarts(RESTART_S, patience_s=settings.patience))
-            child_of = partial(
-                ShardChild,
-                work=work,
                 shards=shards,
                 control=steered,
                 logs=logs,
@@ -117,18 +110,19 @@ class ShardedSession(RunSession):
                 lease=log.lease,
                 on_event=self._on_event,
             )
+            supervisor = Supervisor(self._engine, Restarts(RESTART_S, patience_s=settings.patience))
             self._sending = _Sending(steered, self._control_of(steered))
             time = watch_time(lambda: steered.until, world.wall, drain)
             draining = self._drain_children(supervisor, settings.drain)
             async with watching(drain.begin, self._look(), time, keeper.watch_failure(), draining):
-                await self._rounds(supervisor, child_of)
+                await self._rounds(supervisor, of_all)
 
     async def _drain_children(self, supervisor: Supervisor, drain_s: float) -> None:
         """Drain the children when the session drains."""
         await self._drain.begun.wait()
         supervisor.drain(signal.SIGTERM, drain_s)
 
-    async def _rounds(self, supervisor: Supervisor, child_of: Callable[[ShardState, int | None], ShardChild]) -> None:
+    async def _rounds(self, supervisor: Supervisor, of_all: ShardWork) -> None:
         """Run every shard; with --limit round by round, because one shard may leave a part of its portion."""
         limit, fresh = LimitPortions(self._plan.arguments.settings.limit), list(self._shards)
         while fresh and self._drain.stop is None and limit.left != 0:
@@ -137,7 +131,7 @@ class ShardedSession(RunSession):
             fresh = [shard for shard in fresh if shard not in begun]
 
             async def run(shard: ShardState, portion: int | None) -> None:
-                await child_of(shard, portion).run(supervisor)
+                await ShardChild(shard, portion, of_all).run(supervisor)
                 if portion is not None:
                     limit.give_back(portion - shard.settled)
 
