@@ -595,14 +595,14 @@ def _check_keys(where: str, table: Mapping[str, Any], known: Sequence[str]) -> N
 def _check_apart(path: Path, runs: Sequence[BatchRun]) -> None:
     """Refuse two runs with one name, place or backup. Case does not count: some file systems ignore it."""
     base = path.absolute().parent
-    keys: dict[str, Callable[[BatchRun], Hashable]] = {
-        "name": lambda run: run.name.lower(),
-        "place": lambda run: run.place_in(base).resolve(),
-        "backup": partial(_backup_of, base),
+    marks: dict[str, list[Hashable]] = {
+        "name": [run.name.lower() for run in runs],
+        "place": [run.place_in(base).resolve() for run in runs],
+        "backup": [_backup_of(base, run) for run in runs],
     }
-    for what, of in keys.items():
-        counts = Counter(map(of, runs))
-        twice = [run.name for run in runs if counts[of(run)] > 1 and of(run) is not None]
+    for what, each in marks.items():
+        counts = Counter(each)
+        twice = [run.name for run, mark in zip(runs, each, strict=True) if counts[mark] > 1 and mark is not None]
         if twice:
             raise UsageError(f"{path}: the runs {twice[0]!r} and {twice[1]!r} have one {what}. Give each its own")
 

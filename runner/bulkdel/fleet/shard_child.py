@@ -154,7 +154,7 @@ class ShardChild:
             case ChunkEvent(level, name, fields):
                 self._of_all.on_event(Event(level, name, dict(fields)))
             case ShardEnded() as ended:
-                self._shard.take(ended)
+                self._shard.end(ended)
                 self._stop_after(ended.as_ending)
                 self._is_over = True
             case Failed(code, why):

@@ -54,12 +54,13 @@ class ShardState:
         """Seconds since its last useful response from the server, as far as is known."""
         return self.figures.silent_s + self.age_s
 
-    def take(self, message: Figures | ShardEnded) -> None:
-        """Take in what its process has sent."""
-        if isinstance(message, Figures):
-            self.figures, self._figures_at = message, time.monotonic()
-        else:
-            self.ended = message
+    def take(self, figures: Figures) -> None:
+        """Take in figures of its process."""
+        self.figures, self._figures_at = figures, time.monotonic()
+
+    def end(self, ended: ShardEnded) -> None:
+        """Take in how its session has ended."""
+        self.ended = ended
 
     def begin_again(self, found: Figures) -> None:
         """Note that its process has ended early, and keep its figures: the next one counts from 0.

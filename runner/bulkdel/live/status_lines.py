@@ -30,13 +30,12 @@ def status_lines(run: Path, status: Mapping[str, Any]) -> list[str]:
     """The lines. status: as `LiveStatus.to_json` makes it. run: its place."""
     head = f"{run}: {status['state']} (pid {status['pid']})"
     lines = [head, f"  job        {status['job']} on {status['host']}, pool {status['pool']}"]
-    if "rows" not in status:
-        return [*map(shown, lines), *now_lines(run, status)]
-    share = 100 * status["settled"] / status["rows"] if status["rows"] else 100.0
-    lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %)")
-    names = status["names"]
-    lines += [f"  {names.get(name, name):<10} {count:>13,}" for name, count in status["counts"].items() if count]
-    lines += [f"  left out   {count:>13,} {names.get(name, name)}" for name, count in status["left_out_by"].items()]
+    if "rows" in status:
+        share = 100 * status["settled"] / status["rows"] if status["rows"] else 100.0
+        lines.append(f"  rows       {status['settled']:,} of {status['rows']:,} ({share:.1f} %)")
+        names = status["names"]
+        lines += [f"  {names.get(name, name):<10} {count:>13,}" for name, count in status["counts"].items() if count]
+        lines += [f"  left out   {count:>13,} {names.get(name, name)}" for name, count in status["left_out_by"].items()]
     return [*map(shown, lines), *now_lines(run, status)]
 
 

@@ -228,11 +228,7 @@ class AppriseSender:
             return Attempted(told=False, text=f"no answer within {APPRISE_S:g} s")
         except Exception as error:  # noqa: BLE001 - of any of a hundred plugins; its text may name the address
             return Attempted(told=False, text=f"apprise failed: {type(error).__name__}")
-        return (
-            Attempted(told=True, text="sent")
-            if sent
-            else Attempted(told=False, text="the service refused it", again=True)
-        )
+        return Attempted(told=sent, text="sent" if sent else "the service refused it", again=not sent)
 
 
 class CommandSender:

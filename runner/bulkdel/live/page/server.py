@@ -20,7 +20,7 @@ import orjson
 from aiohttp import web
 
 from bulkdel.core.listen_address import ListenAddress
-from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, Refusal, Right, SignedIn, refusal
+from bulkdel.core.page_access import CONTROL, FILES, LOGIN, PAGE, PageRequest, Right, SignedIn, refusal
 from bulkdel.errors import trace_of
 from bulkdel.format import to_install
 from bulkdel.live.connections import ANSWER_S, Connections, listen
@@ -168,7 +168,7 @@ class _Page:
             elif request.path == PAGE and refused.status == web.HTTPUnauthorized.status_code:
                 response = self._index_page(refused.status)  # it has the form to sign in
             else:
-                response = _refused(refused)
+                response = _text(refused.status, refused.text)
         except TooManyWrongTokensError:
             response = _text(429, "too many wrong tokens; try again in a second")
         except web.HTTPException as error:
@@ -279,10 +279,6 @@ def _what_it_says(request: web.Request, signed_in: SignedIn, right: Right | None
         signed_in,
         right,
     )
-
-
-def _refused(refused: Refusal) -> web.Response:
-    return _text(refused.status, refused.text)
 
 
 def _text(status: int, text: str) -> web.Response:
