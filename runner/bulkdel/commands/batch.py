@@ -152,7 +152,6 @@ def plan(arguments: BatchArguments) -> int:
                 return await _plan_all(batch, state, children, keeper=keeper, arguments=arguments, begin=lambda _: None)
 
         planned = run_loop(plan_all(), signals, lambda: "planning the runs")
-    _check_twins(planned)
     due = state.due(planned, time.time(), read_key(arguments.here.environ))
     to_confirm = _to_confirm(planned, due)
     shown = replace(arguments, json=False)
@@ -369,7 +368,6 @@ class Night:
         )
         for run in planned:
             self._progress[run.name].take_plan(run)
-        _check_twins(planned)
         return planned
 
     async def _settle_all(self, planned: Sequence[PlannedRun], log: LogWriter[BatchState], keeper: RateKeeper) -> None:
@@ -643,7 +641,8 @@ async def _plan_all(
 ) -> list[PlannedRun]:
     """Plan every run in a child process, so many at once. A run that is still complete is not planned again.
 
-    begin: called with the name of each run whose plan begins.
+    begin: called with the name of each run whose plan begins. Raises UsageError for two runs with one pool and one
+    export.
     """
     places, typed = asyncio.Semaphore(batch.parallel), [check_host(host) for host in arguments.here.hosts]
     pools = {name: str(values["pool"]) for name, values in state.confirmed.items()}
@@ -682,7 +681,13 @@ async def _plan_all(
             # Only a plan can compare some exports of complete runs, such as a workbook.
             return replace(planned, complete=was_complete and planned.values.get("complete", False))
 
-    return await all_of(map(plan_one, batch.runs))
+    planned = await all_of(map(plan_one, batch.runs))
+    if (pair := twins(planned)) is not None:
+        raise UsageError(
+            f"the runs {pair[0]!r} and {pair[1]!r} have one pool and one export, so each would count what the other "
+            "has done. Nothing was sent. Leave one of them out"
+        )
+    return planned
 
 
 def _until(batch: Batch) -> datetime | None:
@@ -759,14 +764,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise FileFailed(f"{folder}: the folder of a run cannot be made: {error.strerror}. Nothing was sent") from error
-
-
-def _check_twins(planned: Sequence[PlannedRun]) -> None:
-    if (pair := twins(planned)) is not None:
-        raise UsageError(
-            f"the runs {pair[0]!r} and {pair[1]!r} have one pool and one export, so each would count what the other "
-            "has done. Nothing was sent. Leave one of them out"
-        )
 
 
 def _to_confirm(planned: Sequence[PlannedRun], due: Mapping[str, Due]) -> ToConfirm:

@@ -282,17 +282,13 @@ class Batch:
     def check_for_nodes(self) -> None:
         """Refuse a log or backup that could be lost with a node, and secrets that no node has. Raises UsageError."""
         for run in self.runs:
-            where, backup = f"{self.path} ({run.name}), --on ray", run.options.get("backup_to")
-            if not is_store_url(run.place):
-                raise UsageError(
-                    f"{where}: a log in a file would be lost with its node. Give the run a store, such as run = "
-                    f'"s3://bucket/{NAME_HERE}" in [defaults]'
-                )
-            if backup is not None and not is_store_url(str(backup)):
-                raise UsageError(
-                    f"{where}: a backup in a file would be lost with its node. Give the URL of a store, such as "
-                    f'backup_to = "s3://bucket/{NAME_HERE}.jsonl.gz"'
-                )
+            where = f"{self.path} ({run.name}), --on ray"
+            log = f'Give the run a store, such as run = "s3://bucket/{NAME_HERE}" in [defaults]'
+            backup = f'Give the URL of a store, such as backup_to = "s3://bucket/{NAME_HERE}.jsonl.gz"'
+            places = (("log", run.place, log), ("backup", run.options.get("backup_to"), backup))
+            for what, place, todo in places:
+                if place is not None and not is_store_url(str(place)):
+                    raise UsageError(f"{where}: a {what} in a file would be lost with its node. {todo}")
             if hidden := sorted(run.environment().secrets):
                 raise UsageError(
                     f"{where}: a secret stands in the file for {hidden[0]}, and no secret travels through Ray. Set a "
