@@ -151,6 +151,12 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
 
 
 @mutant(
+    "a process without a lease sends",
+    "TimedLease.valid",
+    swap("self._terms.world.boot() - self._began < self._terms.world.lease_s", "True"),
+    case="0.0",
+)
+@mutant(
     "a process that was frozen writes what it had begun",
     "HttpTransport.__init__",
     swap("self._host = check_host(options.host)", "self._host, may_send = check_host(options.host), lambda: True"),

@@ -143,12 +143,6 @@ def test_restores_that_were_wrong_once(tmp_path: Path) -> None:
 
 
 @mutant(
-    "a process without a lease sends",
-    "TimedLease.valid",
-    swap("self._terms.world.boot() - self._began < self._terms.world.lease_s", "True"),
-    case="takeovers-7",
-)
-@mutant(
     "the 429 of a sign-in is not told to the other shards",
     "SharedRate._ask_again",
     swap("limited or self._rate_limiter.throttled > self._throttled_told", "limited"),
