@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bulkdel.core.latency import BOUNDS_S
 from bulkdel.engine.drain import Drain
 from bulkdel.fleet.channel import (
     Alive,
@@ -137,6 +138,28 @@ def test_a_hold_is_told_and_kept_for_a_process_that_comes_later() -> None:
     assert (first.told[-1], control.wanted.held, control.released.is_set()) == (Wanted(True, 1), True, False)
     control.release()
     assert (first.told[-1], control.wanted.held, control.released.is_set()) == (Wanted(False, 1), False, True)
+
+
+@mutant(
+    "what a process of a shard has done before it ended is no part of the figures",
+    "ShardStates.total",
+    swap("sum(each.requests for each in session)", "sum(each.requests for each in now)"),
+)
+def test_the_figures_of_all_shards_add_up() -> None:
+    """Requests are those of the session, also of processes that have ended early. A wait is one of all processes."""
+    shards, _ = three_that_send()
+    first, second, third = shards
+    classes = [0] * (len(BOUNDS_S) + 1)
+    first.take(Figures(4, {"done": 6}, requests=3, retries=1, in_flight=2, latency=([5, *classes[1:]], 0.5)))
+    first.begin_again(Figures(4, {"done": 6}))
+    second.take(Figures(9, {"done": 1}, requests=2, in_flight=1, busy=True, latency=([1, *classes[1:]], 0.25)))
+    third.take(Figures(10, {}, waiting="sign-in", refused={"404": 2}))
+    total = shards.total
+    assert (total.remaining, total.counts["done"], total.requests, total.retries) == (23, 7, 5, 1)
+    assert (total.in_flight, total.busy, total.waiting, total.refused) == (1, False, None, {"404": 2})
+    assert total.latency == ([6, *classes[1:]], 0.75)
+    second.end_sending()
+    assert (shards.total.in_flight, shards.total.waiting) == (0, "sign-in")
 
 
 @mutant(

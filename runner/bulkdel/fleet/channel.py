@@ -10,7 +10,7 @@ machine or on another one, only carries the lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
@@ -85,7 +85,7 @@ class Figures:
     silent_s: float = 0.0
     breaker_open: bool = False
     waiting: str | None = None
-    latency: tuple[list[int], float] = ((), 0.0)  # type: ignore[assignment]
+    latency: tuple[Sequence[int], float] = ((), 0.0)
     refused: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod

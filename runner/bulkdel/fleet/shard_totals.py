@@ -6,7 +6,7 @@ At the end the logs of the shards are added up: `core.run_state.RunState.take`, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bulkdel.core.latency import BOUNDS_S
@@ -117,34 +117,33 @@ class ShardStates:
         return [shard.ended for shard in self._shards if shard.ended is not None]
 
     @property
-    def remaining(self) -> int:
-        """Rows without an outcome."""
-        return sum(shard.figures.remaining for shard in self._shards)
-
-    @property
     def settled(self) -> int:
         """Rows with an outcome of this session."""
         return sum(shard.settled for shard in self._shards)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Rows by outcome, by the words of the log."""
-        return {kind: sum(shard.figures.counts.get(kind, 0) for shard in self._shards) for kind in KINDS}
-
-    @property
-    def requests(self) -> int:
-        """Requests of this session."""
-        return self._sum(lambda figures: figures.requests)
-
-    @property
-    def retries(self) -> int:
-        """Requests that were sent again in this session."""
-        return self._sum(lambda figures: figures.retries)
-
-    @property
-    def throttled(self) -> int:
-        """Responses 429 of this session."""
-        return self._sum(lambda figures: figures.throttled)
+    def total(self) -> Figures:
+        """The figures of all shards together. Sums are those of this session, the rest is what the processes do now."""
+        now = [shard.figures for shard in self.working]
+        session = [figures for shard in self._shards for figures in shard.of_session]
+        timed, reasons = [each.latency for each in session if each.latency[0]], [each.waiting for each in now]
+        return Figures(
+            sum(shard.figures.remaining for shard in self._shards),
+            {kind: sum(shard.figures.counts.get(kind, 0) for shard in self._shards) for kind in KINDS},
+            requests=sum(each.requests for each in session),
+            retries=sum(each.retries for each in session),
+            throttled=sum(each.throttled for each in session),
+            in_flight=sum(each.in_flight for each in now),
+            busy=bool(now) and all(each.busy for each in now),
+            silent_s=self.silent_s,
+            breaker_open=any(each.breaker_open for each in now),
+            waiting=reasons[0] if reasons and all(reasons) else None,
+            latency=(
+                [sum(counts[i] for counts, _ in timed) for i in range(len(BOUNDS_S) + 1)],
+                sum(seconds for _, seconds in timed),
+            ),
+            refused=self.refused,
+        )
 
     @property
     def refused(self) -> dict[str, int]:
@@ -152,25 +151,9 @@ class ShardStates:
         return added(*(figures.refused for shard in self._shards for figures in shard.of_session))
 
     @property
-    def latency(self) -> tuple[tuple[int, ...], float]:
-        """How many responses of this session took how long, and the sum of their seconds."""
-        found = [figures.latency for shard in self._shards for figures in shard.of_session if figures.latency[0]]
-        classes = tuple(sum(counts[i] for counts, _ in found) for i in range(len(BOUNDS_S) + 1))
-        return classes, sum(seconds for _, seconds in found)
-
-    @property
-    def waiting(self) -> str | None:
-        """Why no shard sends, in words; None while one does."""
-        reasons = [shard.figures.waiting for shard in self.working]
-        return reasons[0] if reasons and all(reasons) else None
-
-    @property
     def silent_s(self) -> float:
         """Seconds since the last useful response from the server to any of them."""
         return min((shard.silent_s for shard in self.working), default=0.0)
-
-    def _sum(self, of: Callable[[Figures], int]) -> int:
-        return sum(of(figures) for shard in self._shards for figures in shard.of_session)
 
 
 def added(*counts: Mapping[str, int]) -> dict[str, int]:

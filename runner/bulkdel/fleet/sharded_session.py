@@ -154,34 +154,34 @@ class ShardedSession(RunSession):
         """See `RunSession`. The figures are those of all shards."""
         if self._sending is None:
             return None
-        progress, sending, shards = self._log.progress, self._sending.shards, self._shards
-        working = [shard.figures for shard in shards.working]
+        progress, sending, total = self._log.progress, self._sending.shards, self._shards.total
+        counts, seconds = total.latency
         moment = Snapshot(
-            progress.rows - shards.remaining,
+            progress.rows - total.remaining,
             progress.rows,
-            {key_of(progress, kind): count for kind, count in shards.counts.items()},
-            shards.requests,
+            {key_of(progress, kind): count for kind, count in total.counts.items()},
+            total.requests,
             sending.rate,
-            self._waiting(sending.pause_s),
-            bool(working) and all(each.busy for each in working),
+            self._waiting(sending.pause_s, total.waiting),
+            total.busy,
             sending.slowed,
-            silent_s=shards.silent_s,
+            silent_s=total.silent_s,
             draining=self._drain.stop is not None,
             concurrency=sending.concurrency,
-            in_flight=sum(each.in_flight for each in working),
-            breaker_open=any(each.breaker_open for each in working),
-            latency=shards.latency,
-            retries=shards.retries,
-            throttled=shards.throttled,
-            refused=shards.refused,
+            in_flight=total.in_flight,
+            breaker_open=total.breaker_open,
+            latency=(tuple(counts), seconds),
+            retries=total.retries,
+            throttled=total.throttled,
+            refused=total.refused,
         )
         return self._sending.control.shown(moment)
 
-    def _waiting(self, pause_s: float) -> str | None:
-        """Why no request is sent, in words."""
+    def _waiting(self, pause_s: float, reason: str | None) -> str | None:
+        """Why no request is sent, in words. reason: of the shards; None while one sends."""
         if self._drain.stop is not None:
             return "draining: requests on the wire may finish"
-        return throttled_words(pause_s) if pause_s else self._shards.waiting
+        return throttled_words(pause_s) if pause_s else reason
 
     def _noted(self, read: SoundLog) -> dict[str, Any]:
         """The notes of the stop entry about the logs of the shards: how many lines each has, and their SHA-256.
@@ -211,7 +211,8 @@ class ShardedSession(RunSession):
         stop = self._drain.stop
         if read.unread:  # the unread rows count as remaining
             stop = Stop(why := str(read.unread[0]), error=FileFailed(why))
-        figures = self._figures(began, shards.requests, {"retries": shards.retries, "throttled": shards.throttled})
+        total = shards.total
+        figures = self._figures(began, total.requests, {"retries": total.retries, "throttled": total.throttled})
         limit = plan.arguments.settings.limit
         ending = ending_of(
             stop,
