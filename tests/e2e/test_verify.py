@@ -156,7 +156,7 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
 @mutant(
     "a key goes to the host that only a log names",
     "_find_target",
-    swap("arguments.settings.host is None", "arguments.settings.host is not None"),
+    swap("check_named_host(job, options, path, arguments.line)", "None"),
 )
 @mutant(
     "a restore sends the key to the host that only a log names",
