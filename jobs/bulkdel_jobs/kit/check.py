@@ -90,10 +90,14 @@ async def _check(job: Job, options: CheckOptions, findings: JobFindings) -> None
         whole = options.host is None
         lab = Lab(job, target, id_type, made_up, stranger, server, to_faults, existing, whole, api)
         for check in CHECKS:
-            if all(NEEDS[need](lab) for need in check.needs):
-                with findings.watch(check.name, check.raises):
-                    if (seen := await check.play(lab)) is not None:
-                        findings.add(check.name, seen, check.advice)
+            with findings.watch(check.name, check.raises):
+                lacking = next((NEEDS[need] for need in check.needs if not NEEDS[need].has(lab)), None)
+                if lacking is None:
+                    seen = await check.play(lab)
+                else:
+                    seen = Seen(None, lacking.why_not(lab)) if check.says_why else None
+                if seen is not None:
+                    findings.add(check.name, seen, check.advice)
 
 
 def _table(job: Job, options: CheckOptions) -> Mapping[str, Any]:

@@ -9,15 +9,17 @@ from collections.abc import Mapping
 
 from bulkdel.core.decision import Request
 from bulkdel.errors import Halted
-from bulkdel.job import Auth
 from bulkdel_jobs.kit.faults import CATALOGUE, PAGE
-from bulkdel_jobs.kit.lab import END_S, Lab, Seen, raised
+from bulkdel_jobs.kit.lab import END_S, Lab, Seen, raised, signed
 from bulkdel_jobs.kit.wire import Received, reply
 
 SECRET_HEADER = re.compile(r"authorization|cookie|.*(?:key|token|secret|password)", re.IGNORECASE)
 SECRET_MIN = 4
 REJECTIONS_MAX = 5
 """A 401 to fresh credentials must halt the run after so many of them at the latest."""
+
+ANY = Request("GET", "/")
+"""A request to sign, whatever it is."""
 
 
 async def works(lab: Lab) -> Seen:
@@ -27,12 +29,12 @@ async def works(lab: Lab) -> Seen:
         await asyncio.wait_for(auth.ensure(), END_S)
     except Halted as halted:
         return Seen(ok=False, text=raised(halted), advice=f"Give credentials: {lab.target.key_hint}")
-    signed = auth.sign(Request("GET", "/"))
-    ok = signed is not None and isinstance(auth.pool, str) and bool(auth.pool)
-    if signed is not None:
-        lab.auth, lab.secrets = auth, secrets_in(signed[0])
+    headers = auth.sign(ANY)
+    ok = headers is not None and isinstance(auth.pool, str) and bool(auth.pool)
+    if headers is not None:
+        lab.auth, lab.secrets = auth, secrets_in(headers[0])
     return Seen(
-        ok, f"pool {auth.pool}" if ok else "no headers after ensure()" if signed is None else "the pool is not known"
+        ok, f"pool {auth.pool}" if ok else "no headers after ensure()" if headers is None else "the pool is not known"
     )
 
 
@@ -58,7 +60,7 @@ async def rejected_for_ever(lab: Lab) -> Seen:
     auth = lab.make_auth(lab.to_api)
     try:
         for _ in range(REJECTIONS_MAX):
-            headers, generation = await _signed(auth)
+            headers, generation = await signed(auth, ANY)
             lab.secrets |= secrets_in(headers)
             auth.rejected(generation)
     except Halted as halted:
@@ -70,15 +72,15 @@ async def rejected_for_ever(lab: Lab) -> Seen:
 async def rejected_late(lab: Lab) -> Seen:
     """A late 401 discards nothing."""
     auth = lab.make_auth(lab.to_api)
-    _, first = await _signed(auth)
+    _, first = await signed(auth, ANY)
     try:
         auth.rejected(first)
-        _, second = await _signed(auth)
+        _, second = await signed(auth, ANY)
     except Halted:
         return Seen(None, "these credentials are not renewed")
     auth.accepted(second)
     auth.rejected(first)
-    kept = auth.sign(Request("GET", "/")) is not None
+    kept = auth.sign(ANY) is not None
     return Seen(kept, f"a 401 to older headers {'changes nothing' if kept else 'discards the newer ones'}")
 
 
@@ -114,14 +116,6 @@ def _leaks(lab: Lab, message: str, *bodies: str) -> bool:
     """Whether a message, which is printed, quotes a header or a body. A word with a digit is no name of a field."""
     words = {word for body in bodies for word in re.findall(r"[\w-]{12,}", body) if any(map(str.isdigit, word))}
     return any(secret in message for secret in {*lab.secrets, *words})
-
-
-async def _signed(auth: Auth) -> tuple[Mapping[str, str], int]:
-    """Headers of fresh credentials, and their generation."""
-    await asyncio.wait_for(auth.ensure(), END_S)
-    signed = auth.sign(Request("GET", "/"))
-    assert signed is not None, "no headers after ensure()"
-    return signed
 
 
 def secrets_in(headers: Mapping[str, str]) -> set[str]:

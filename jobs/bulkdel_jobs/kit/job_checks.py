@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from bulkdel.core.decision import Decision, NextStep, Response, Verdict, decision_per_id
 from bulkdel.core.guards import Facts
@@ -22,43 +23,45 @@ from bulkdel_jobs.kit.lab import Check, Good, Lab, Seen, shown
 DONE = frozenset({Verdict.SETTLED, Verdict.ALREADY})
 
 
-NEEDS: Mapping[str, Callable[[Lab], bool]] = {
-    "ids": lambda lab: not lab.job.takes_records,  # not whole records
-    "look-ups": lambda lab: isinstance(lab.look_ups, LookUps) and lab.look_ups.possible,
-    "an API": lambda lab: lab.api is not None,
-    "credentials": lambda lab: lab.target.key is not None,
-    "a sign-in": lambda lab: lab.auth is not None,
-    "ids to look up": lambda lab: len(lab.known) > 1,
-    "state calls": lambda lab: lab.stateless is not None,
-    "ids to act on": lambda lab: bool(lab.existing),
-    "a good answer": lambda lab: lab.good is not None,
+class Need(NamedTuple):
+    """What a check may need. has: whether a lab has it. why_not: the reason, for people."""
+
+    has: Callable[[Lab], bool]
+    why_not: Callable[[Lab], str] = lambda _: ""
+
+
+NEEDS: Mapping[str, Need] = {
+    "ids": Need(
+        lambda lab: not lab.job.takes_records,
+        lambda _: "a row of this job is a whole record, and no check makes one up",
+    ),
+    "look-ups": Need(
+        lambda lab: isinstance(lab.look_ups, LookUps) and lab.look_ups.possible,
+        lambda _: "the job has no look-ups: a plan says what cannot be known then",
+    ),
+    "an API": Need(lambda lab: lab.api is not None, lambda _: "the job has no look-alike, so no good answer is known"),
+    "credentials": Need(lambda lab: lab.target.key is not None, lambda lab: f"no credentials: {lab.target.key_hint}"),
+    "a sign-in": Need(lambda lab: lab.auth is not None, lambda _: "not signed in"),
+    "ids to look up": Need(lambda lab: len(lab.known) > 1),
+    "state calls": Need(lambda lab: lab.stateless is not None),
+    "ids to act on": Need(
+        lambda lab: bool(lab.existing),
+        lambda lab: (
+            "no action is sent to this host" + ("; --id names ids for it" if is_loopback(lab.target.host) else "")
+        ),
+    ),
+    "a good answer": Need(lambda lab: lab.good is not None),
 }
-"""What a check may need, and whether a lab has it."""
 
 
-async def left_out(lab: Lab, without: str, why: Callable[[Lab], str]) -> Seen | None:
-    """Say why the checks are left out that need something."""
-    return None if NEEDS[without](lab) else Seen(None, why(lab))
+async def nothing(_: Lab) -> None:
+    """Play nothing: the row says why the checks of its group are left out."""
 
 
 async def look_ups_of_contract(lab: Lab) -> Seen | None:
     """The look-ups are of this edition of the contract."""
     found = lab.look_ups
     return None if isinstance(found, LookUps) else Seen(ok=False, text=f"look_ups() returned {type(found).__name__}")
-
-
-async def action(lab: Lab) -> Seen:
-    """Carry out the action for some ids, or say why not."""
-    if all(NEEDS[need](lab) for need in ACTION):
-        return await carry_out(lab, lab.some)
-    if lab.job.takes_records:
-        return Seen(None, "a row of this job is a whole record")
-    if lab.api is None:
-        return Seen(None, "the job has no look-alike, so no good answer is known")
-    if lab.auth is None:
-        return Seen(None, "not signed in")
-    hint = "; --id names ids for it" if is_loopback(lab.target.host) else ""
-    return Seen(None, f"no action is sent to this host{hint}")
 
 
 async def whole_chunk(lab: Lab) -> Seen | None:
@@ -99,13 +102,11 @@ def _reads_faults(name: str, *needs: str) -> Iterator[Check]:
         yield Check(f"{name}/{fault.name}", play, needs, fault.reading_advice, fault.reading_advice)
 
 
-ACTION = ("ids", "a sign-in", "ids to act on")
+ACTION = ("ids", "an API", "a sign-in", "ids to act on")
 LOOK_UP = ("ids", "look-ups", "a sign-in")
 KNOWN = (*LOOK_UP, "ids to look up")
 
 OF_CONTRACT = "look_ups() returns an instance of bulkdel.job.LookUps, or NoLookUps()"
-RECORDS = "a row of this job is a whole record, and no check makes one up"
-UNSEEN = "the job has no look-ups: a plan says what cannot be known then"
 MATCH = "match() compares the id in the record with the id that was asked for"
 ONCE = "Put each id of the chunk into the request once, and no other id"
 SAME = "calls() must depend on the records alone: a request that is sent again is the same request"
@@ -120,30 +121,21 @@ FIELDS = f"fields names those of {', '.join(Facts._fields)} that match() sets; N
 ADMINISTRATORS = "read_administrators() returns the ids of administrators as a look-up takes them"
 STATES = "Where Account.reached is None, state_calls() of HasStates makes requests that tell the state"
 LISTED = "state_control() lists accounts that are not in the target state, and their state calls say so"
+GOOD = "read() must settle the answer to an action that worked"
 REACHED = "Account.reached, or read_state(), must say whether an account is in the target state"
 
 CHECKS: tuple[Check, ...] = (
-    Check(
-        "contract/look-ups",
-        look_ups_of_contract,
-        (),
-        OF_CONTRACT,
-    ),
-    Check("calls", partial(left_out, without="ids", why=lambda _: RECORDS), (), ""),
+    Check("contract/look-ups", look_ups_of_contract, (), OF_CONTRACT),
+    Check("calls", nothing, ("ids",), "", says_why=True),
     Check("calls/repeatable", check_calls.repeatable, ("ids",), SAME),
     Check("calls/every-id-once", check_calls.every_id_once, ("ids",), ONCE),
     Check("calls/hostile-ids", check_calls.hostile_ids, ("ids",), ENCODE),
     Check("calls/joined-ids", check_calls.joined_ids, ("ids",), "Send each id as a value of its own"),
-    Check("look-up", partial(left_out, without="look-ups", why=lambda _: UNSEEN), (), ""),
+    Check("look-up", nothing, ("look-ups",), "", says_why=True),
     Check("look-up/every-id-once", check_calls.look_up_every_id_once, ("look-ups",), GROUPS),
     Check("look-up/hostile-ids", check_calls.look_up_hostile_ids, ("look-ups",), ENCODE),
     Check("sign-in/works", check_sign_in.works, ("an API",), SIGNED),
-    Check(
-        "sign-in",
-        partial(left_out, without="credentials", why=lambda lab: f"no credentials: {lab.target.key_hint}"),
-        (),
-        "",
-    ),
+    Check("sign-in", nothing, ("credentials",), "", says_why=True),
     *(
         Check(f"sign-in/{name}", partial(check_sign_in.fault, answer=answer), ("credentials",), HALTED)
         for name, answer in check_sign_in.ANSWERS.items()
@@ -163,7 +155,7 @@ CHECKS: tuple[Check, ...] = (
     *_reads_faults("state-control", "state calls"),
     *(check for name in ("look-up", "control", "owner", "administrators") for check in _reads_faults(name, "look-ups")),
     Check("target-state/before", partial(check_look_ups.target_state, after=False), (*ACTION, "look-ups"), REACHED),
-    Check("action/good-answer", action, (), "read() must settle the answer to an action that worked"),
+    Check("action/good-answer", lambda lab: carry_out(lab, lab.some), ACTION, GOOD, says_why=True),
     Check(
         "target-state/after", partial(check_look_ups.target_state, after=True), ("a good answer", "look-ups"), REACHED
     ),

@@ -192,10 +192,7 @@ class Lab:
     async def headers(self, request: Request) -> Mapping[str, str]:
         """Sign a request as a run does."""
         assert self.auth is not None
-        await asyncio.wait_for(self.auth.ensure(), END_S)
-        signed = self.auth.sign(request)
-        assert signed is not None, "no headers after ensure()"
-        return signed[0]
+        return (await signed(self.auth, request))[0]
 
     async def exchange(
         self, transport: HttpTransport, request: Request, read: Read, ids: Sequence[str] = ()
@@ -243,6 +240,7 @@ class Check(NamedTuple):
 
     name: `group/check`. play: says what it has seen; None where there is nothing to check.
     needs: what there must be for it. advice: what to do when it is wrong; raises: when the job raises an exception.
+    says_why: whether a finding says what is missing. Otherwise there is none then.
     """
 
     name: str
@@ -250,6 +248,15 @@ class Check(NamedTuple):
     needs: Sequence[str]
     advice: str
     raises: str = ""
+    says_why: bool = False
+
+
+async def signed(auth: Auth, request: Request) -> tuple[Mapping[str, str], int]:
+    """Headers of fresh credentials for a request, and their generation."""
+    await asyncio.wait_for(auth.ensure(), END_S)
+    headers = auth.sign(request)
+    assert headers is not None, "no headers after ensure()"
+    return headers
 
 
 class NotRead(BulkdelError):
