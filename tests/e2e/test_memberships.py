@@ -406,7 +406,9 @@ def test_none_is_missed_when_one_leaves_and_one_joins(tmp_path: Path) -> None:
             access.add_role("last", (), "moving")
 
         users = Moving(3, members_change)  # the plan lists the first page of it
-        access.groups.add("moving", of_sandbox.Thing({"code": "moving"}, users).with_users(range(120)))
+        group = access.groups.add("moving", of_sandbox.Thing({"code": "moving"}, users))
+        for number in range(120):
+            group.add(number)
         roles = Moving(6, roles_change)  # the plan lists both pages twice
         access.namespaces.add("moving", of_sandbox.Namespace({"code": "moving", "name": "moving"}, roles=roles))
         for number in range(60):

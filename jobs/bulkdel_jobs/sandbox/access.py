@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from bulkdel_jobs.sandbox.users import Record
 
@@ -108,12 +108,6 @@ class Thing:
         """Whether a user is in it now, or was `lag_s` seconds ago."""
         return self.users.get(user, lag_s=lag_s) is not None
 
-    def with_users(self, users: Iterable[int]) -> Self:
-        """Add users; return this."""
-        for user in users:
-            self.add(user)
-        return self
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Namespace(Thing):
@@ -168,7 +162,9 @@ class Access:
             id_ = f"5a9db0c6a9db0c6b{next(self._numbers):08x}"
             found = things.add(record["code"], Thing({"id": id_, **record}))
             self._with_users.append(found)
-        return found.with_users(users)
+        for user in users:
+            found.add(user)
+        return found
 
     def forget(self, user: int) -> None:
         """Take a user out of every group and every role, as a deletion does."""

@@ -14,7 +14,7 @@ from typing import Any
 from bulkdel_jobs.sandbox.access import DEFAULT_NAMESPACE, Access, Kept, Namespace, Thing
 from bulkdel_jobs.sandbox.calls import BATCH_MAX, Call, Named, change_each, succeeded
 from bulkdel_jobs.sandbox.replies import Rejected, Reply, invalid, malformed
-from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up_user, parts_in_query, shown
+from bulkdel_jobs.sandbox.user_endpoints import listed, looked_up_user, shown
 from bulkdel_jobs.sandbox.users import Record
 
 CODE_MAX = 64
@@ -190,8 +190,8 @@ class KindOfThing:
 
     def list_members(self, call: Call) -> Any:
         """List the users of one thing page by page."""
-        users, parts = self.find(call, call.fields).users, parts_in_query(call)
-        return listed(call, users, lambda user: shown([call.pool.user(user)], parts)[0])
+        users = self.find(call, call.fields).users
+        return listed(call, users, lambda user: shown(call, [call.pool.user(user)], call.flag)[0])
 
     def list_of_user(self, call: Call) -> Any:
         """List the things that one user is in, or has."""
@@ -239,7 +239,7 @@ def _check_resource(fields: Fields) -> None:
 def _shown_group(call: Call, group: Thing, *, members: bool = False) -> Record:
     """Return the record of a group, without its custom data unless the query asks for it."""
     hidden = () if call.method == "POST" or call.flag("withCustomData") else ("customData",)
-    users = shown(map(call.pool.user, group.users), ()) if members else []
+    users = shown(call, map(call.pool.user, group.users)) if members else []
     return {name: value for name, value in group.record.items() if name not in hidden} | {"members": users}
 
 

@@ -20,7 +20,7 @@ def update_batch(call: Call, named: Named) -> Any:
     updates = {id_: _update(call, user) for id_, user in zip(named.ids, call.body["list"], strict=True)}
     found = _change(call, named, updates)
     listed = [] if call.unsuccessful else [number for id_, number in found.items() if id_ not in call.switches.omit]
-    return shown(map(call.pool.user, listed), ())
+    return shown(call, map(call.pool.user, listed))
 
 
 def update(call: Call, named: Named) -> Any:
@@ -28,7 +28,7 @@ def update(call: Call, named: Named) -> Any:
     found = _change(call, named, {named.ids[0]: _update(call, call.body)})
     if not found:
         raise Rejected(NO_SUCH_USER)
-    return shown(map(call.pool.user, found.values()), ())[0]
+    return shown(call, map(call.pool.user, found.values()))[0]
 
 
 def _update(call: Call, user: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from bulkdel_jobs.sandbox.access import DEPARTMENT_FIELDS
 from bulkdel_jobs.sandbox.calls import Call, Named, cut_short, keys_of, refuse_poisonous
 from bulkdel_jobs.sandbox.replies import NO_SUCH_SOURCE, Rejected, Reply, malformed, no_such_department
 from bulkdel_jobs.sandbox.user_changes import conflict
-from bulkdel_jobs.sandbox.user_endpoints import parts, shown
+from bulkdel_jobs.sandbox.user_endpoints import shown
 from bulkdel_jobs.sandbox.users import Record, created
 
 NEVER_MADE = 2**32 - 1
@@ -33,17 +33,18 @@ def create_batch(call: Call, _named: Named) -> Any:
     """Create the users, and list them."""
     switches = call.switches
     made = [user for user in _created(call, call.body["list"]) if switches.omit.isdisjoint(keys_of(user))]
-    return _shown(call, made[:: -1 if switches.created_reversed else 1][: switches.created_max])
+    ordered = made[:: -1 if switches.created_reversed else 1]
+    return shown(call, ordered[: switches.created_max], _every_part)
 
 
 def create(call: Call, _named: Named) -> Any:
     """Create one user, and show it."""
     made = _created(call, [call.body])
-    return _shown(call, made)[0] if made else {"success": False}
+    return shown(call, made, _every_part)[0] if made else {"success": False}
 
 
-def _shown(call: Call, made: list[Record]) -> list[Record]:
-    return shown(made, parts(call, lambda _name: True))
+def _every_part(_name: str) -> bool:
+    return True
 
 
 def _created(call: Call, users: Sequence[Mapping[str, Any]]) -> list[Record]:

@@ -41,13 +41,13 @@ def get_batch(call: Call, named: Named) -> Any:
     found = {pool.find_alive(named.id_type, id_, lag_s=switches.lag_s) for id_ in ids}
     users = [pool.user(number, lag_s=switches.lag_s) for number in found if number is not None]
     users.sort(key=lambda user: str(user["userId"]))
-    return shown(users[: switches.look_up_max], parts_in_query(call))
+    return shown(call, users[: switches.look_up_max], call.flag)
 
 
 def get_one(call: Call, named: Named) -> Any:
     """Show one user."""
     user = call.pool.user(looked_up(call, named), lag_s=call.switches.lag_s)
-    return shown([user], parts_in_query(call))[0]
+    return shown(call, [user], call.flag)[0]
 
 
 def is_there(call: Call) -> Any:
@@ -79,7 +79,7 @@ def list_all(call: Call) -> Any:
         passed = [number for number in numbers if all(let_through(call.pool, number) for let_through in filters)]
         numbers, total = iter(passed), len(passed)
     users = map(call.pool.user, islice(numbers, wanted.start, wanted.stop))
-    return {"totalCount": total, "list": shown(users, parts(call, lambda name: options.get(name) is True))}
+    return {"totalCount": total, "list": shown(call, users, lambda name: options.get(name) is True)}
 
 
 def list_archived(call: Call) -> Any:
@@ -138,19 +138,12 @@ def listed(call: Call, things: Collection[Value], show: Callable[[Value], Record
     return {"totalCount": len(things), "list": [show(each) for each in islice(things, part.start, part.stop)]}
 
 
-def parts_in_query(call: Call) -> set[str]:
-    """Return the bulky parts of a record that a GET asks for."""
-    return parts(call, call.flag)
+def shown(call: Call, users: Iterable[Record], asked: Callable[[str], bool] = lambda _name: False) -> list[Record]:
+    """Return records without their bulky parts, except for those that are asked for.
 
-
-def parts(call: Call, asked: Callable[[str], bool]) -> set[str]:
-    """Return the bulky parts of a record that are shown. A public account has no identities to show."""
-    return {part for part, name in BULKY.items() if asked(name) and not (call.public and part == "identities")}
-
-
-def shown(users: Iterable[Record], with_parts: Collection[str]) -> list[Record]:
-    """Return records without their bulky parts, except for some."""
-    hidden = BULKY.keys() - with_parts
+    asked: by the name of the parameter that asks for a part. A public account has no identities to show.
+    """
+    hidden = {part for part, name in BULKY.items() if not asked(name) or (call.public and part == "identities")}
     return [{name: value for name, value in user.items() if name not in hidden} for user in users]
 
 
