@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ that was meant.
 class Coded:
     """The paths of the calls about one kind of thing, and the namespace of the things.
 
+    add: puts one into the sandbox, by its code and its namespace.
     batch: whether `read` takes 50 codes, as `codeList`; otherwise it takes one, as `code`, and answers 404 where there
     is none. namespace: None for groups, which have none.
     """
@@ -39,6 +40,7 @@ class Coded:
     delete: str
     read: str
     list: str
+    add: Callable[[Access, str, str], object]
     batch: bool = False
     namespace: str | None = None
 
@@ -105,7 +107,7 @@ class InNamespace:
 
 
 class DeleteCoded(GenAuthJob):
-    """`bulkdel.job.Job` for things of one kind. A subclass has `things`, and puts one into the sandbox with `add`."""
+    """`bulkdel.job.Job` for things of one kind. A subclass has `things`."""
 
     id_types: Mapping[str, IdType] = {CODE.name: CODE}
     id_type_default = CODE.name
@@ -120,11 +122,7 @@ class DeleteCoded(GenAuthJob):
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: InNamespace | None) -> None:  # noqa: ARG002
         """A thing for each of `ids`."""
         for code in ids:
-            self.add(pool.access, code, DEFAULT_NAMESPACE if parameters is None else parameters.namespace)
-
-    def add(self, access: Access, code: str, namespace: str) -> object:
-        """Put one thing into the sandbox."""
-        raise NotImplementedError
+            self.things.add(pool.access, code, DEFAULT_NAMESPACE if parameters is None else parameters.namespace)
 
 
 class DeleteGroups(DeleteCoded):
@@ -134,11 +132,12 @@ class DeleteGroups(DeleteCoded):
     summary = "delete groups of a GenAuth or Authing user pool, and their memberships (delete-groups-batch)"
     words = outcome_words("deleted", noun="group")
     fires = "the webhook `group:deleted`, once for each group"
-    things = Coded("/api/v3/delete-groups-batch", "/api/v3/get-group", "/api/v3/list-groups")
-
-    def add(self, access: Access, code: str, namespace: str) -> object:  # noqa: ARG002 - a group is in none
-        """See `DeleteCoded`."""
-        return access.add_group(code)
+    things = Coded(
+        "/api/v3/delete-groups-batch",
+        "/api/v3/get-group",
+        "/api/v3/list-groups",
+        lambda access, code, _: access.add_group(code),
+    )
 
 
 class DeleteRoles(DeleteCoded):
@@ -149,11 +148,12 @@ class DeleteRoles(DeleteCoded):
     words = outcome_words("deleted", noun="role")
     parameters = InNamespace
     fires = "the webhook `role:delete`, once for each role"
-    things = Coded("/api/v3/delete-roles-batch", "/api/v3/get-role", "/api/v3/list-roles")
-
-    def add(self, access: Access, code: str, namespace: str) -> object:
-        """See `DeleteCoded`."""
-        return access.add_role(code, namespace=namespace)
+    things = Coded(
+        "/api/v3/delete-roles-batch",
+        "/api/v3/get-role",
+        "/api/v3/list-roles",
+        lambda access, code, namespace: access.add_role(code, namespace=namespace),
+    )
 
 
 class DeleteResources(DeleteCoded):
@@ -165,9 +165,9 @@ class DeleteResources(DeleteCoded):
     parameters = InNamespace
     fires = "the webhook `resource:delete`, in which GenAuth lists the codes"
     things = Coded(
-        "/api/v3/delete-resources-batch", "/api/v3/get-resources-batch", "/api/v3/list-resources", batch=True
+        "/api/v3/delete-resources-batch",
+        "/api/v3/get-resources-batch",
+        "/api/v3/list-resources",
+        lambda access, code, namespace: access.add_resource(code, namespace),
+        batch=True,
     )
-
-    def add(self, access: Access, code: str, namespace: str) -> object:
-        """See `DeleteCoded`."""
-        return access.add_resource(code, namespace)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from bulkdel.core.id_type import IdType
 from bulkdel_jobs.genauth.endpoints import PUBLIC_ACCOUNTS, DeleteUsersBatch, UserLookUps
@@ -22,14 +21,11 @@ class DeleteUsers(GenAuthJob):
     undo = "restore-users"
     fires = "the webhook `user:deleted`, in which GenAuth lists the deleted users"
     memberships = UserMemberships()
+    job_calls = JobCalls(DeleteUsersBatch, UserLookUps)
 
     def undo_options(self, backup: str | None) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - it takes records
         """No passwords. GenAuth has none to give back, and the other ways change what users are asked for."""
         return [("--passwords", "none")]
-
-    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
-        """See `GenAuthJob`."""
-        return JobCalls(DeleteUsersBatch, UserLookUps)
 
 
 class DeletePublicAccounts(GenAuthJob):
@@ -44,7 +40,4 @@ class DeletePublicAccounts(GenAuthJob):
     }
     public = True
     fires = "the webhook `user:deleted`, as far as GenAuth documents it"
-
-    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
-        """See `GenAuthJob`."""
-        return JobCalls(partial(DeleteUsersBatch, paths=PUBLIC_ACCOUNTS), partial(UserLookUps, paths=PUBLIC_ACCOUNTS))
+    job_calls = JobCalls(partial(DeleteUsersBatch, paths=PUBLIC_ACCOUNTS), partial(UserLookUps, paths=PUBLIC_ACCOUNTS))

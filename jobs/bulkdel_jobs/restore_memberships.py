@@ -178,10 +178,7 @@ class RestoreMemberships(GenAuthJob):
     takes_records = True
     look_up_requests = 1 + IDS_MAX
     in_common = staticmethod(in_common)
-
-    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
-        """See `GenAuthJob`."""
-        return JobCalls(lambda _id_type: PutBack(), lambda *_, **__: MembershipLookUps())
+    job_calls = JobCalls(lambda _id_type: PutBack(), lambda *_, **__: MembershipLookUps())
 
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Any) -> None:  # noqa: ARG002
         """Put the users, and the groups and roles without them, into the sandbox."""

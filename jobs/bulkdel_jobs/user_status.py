@@ -249,8 +249,6 @@ class ResignUsers(GenAuthJob):
     target_state = TargetState("resigned", "not resigned", absence_reaches=False)
     fires = "the webhooks of a changed user; GenAuth does not document which ones a resignation fires"
     memberships = UserMemberships()
-
-    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - it has none
-        """See `GenAuthJob`."""
-        state = UserState(lambda user: user.get("status") == RESIGNED)
-        return JobCalls(resign_user_batch, partial(UserLookUps, state=state))
+    job_calls = JobCalls(
+        resign_user_batch, partial(UserLookUps, state=UserState(lambda user: user.get("status") == RESIGNED))
+    )

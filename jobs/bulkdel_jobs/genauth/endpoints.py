@@ -146,6 +146,10 @@ class UserState:
     control: Request | None = None
 
 
+NEVER_REACHED = UserState(reached=lambda _user: False)
+"""For a job whose users are to be gone: no user that exists is in the target state."""
+
+
 class LookUpsOfNoUser(LookUps):
     """Base of the look-ups of what is no user, such as a group. So no id of theirs means the user of the key."""
 
@@ -161,11 +165,11 @@ class LookUpsOfNoUser(LookUps):
 class UserLookUps(HasStates):
     """Requests that look users up: `bulkdel.job.LookUps` for get-user-batch and list-users.
 
-    state: the target state of the job; None when it is to be gone.
+    state: the target state of the job.
     """
 
     def __init__(
-        self, id_type: IdType, *, full: bool = False, state: UserState | None = None, paths: Paths = USERS
+        self, id_type: IdType, *, full: bool = False, state: UserState = NEVER_REACHED, paths: Paths = USERS
     ) -> None:
         self._id_type = id_type
         self._full = full
@@ -218,9 +222,7 @@ class UserLookUps(HasStates):
         Such a user counts as a match of no id, and each of these ids is looked up alone.
         """
         accounts, strays = self._match(ids, found)
-        if (state := self._state) is None:
-            return accounts, strays
-        return {id_: replace(one, reached=_all_reached(one, state)) for id_, one in accounts.items()}, strays
+        return {id_: replace(one, reached=_all_reached(one, self._state)) for id_, one in accounts.items()}, strays
 
     def _match(self, ids: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Account], int]:
         looked_up = _LookedUpIds(self._id_type, ids)
@@ -284,16 +286,15 @@ class UserLookUps(HasStates):
 
     def state_calls(self, account: Account) -> Sequence[Request]:
         """The requests that tell whether the account is in the target state. It is when all of its records are."""
-        calls = () if self._state is None else map(self._state.calls, account.records)
-        return [request for requests in calls for request in requests]
+        return [request for requests in map(self._state.calls, account.records) for request in requests]
 
     def read_state(self, response: Response, account: Account) -> Decision:  # noqa: ARG002 - it is about one user
         """Decide on the response to one of them."""
-        return (self._state or UserState()).read(response)
+        return self._state.read(response)
 
     def state_control(self) -> Request | None:
         """The request that lists users which are not in the target state."""
-        return None if self._state is None else self._state.control
+        return self._state.control
 
     def read_state_control(self, response: Response) -> Decision:
         """Read the users on the page."""

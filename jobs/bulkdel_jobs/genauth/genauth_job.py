@@ -119,8 +119,9 @@ def sandbox_target(calls: JobCalls, fill: Callable[[Pool], object], *, public: b
 
 
 class GenAuthJob(Job):
-    """`bulkdel.job.Job`. A subclass has `name`, `summary`, `words`, `calls`, and what differs from the defaults.
+    """`bulkdel.job.Job`. A subclass has `name`, `summary`, `words`, `job_calls`, and what differs from the defaults.
 
+    job_calls: the action and the look-ups; a job whose parameters change them overrides `calls`.
     public: whether its ids are those of public accounts.
     """
 
@@ -131,10 +132,11 @@ class GenAuthJob(Job):
     id_type_default = "user_id"
     code_words = CODE_WORDS
     public = False
+    job_calls: JobCalls
 
-    def calls(self, parameters: Any) -> JobCalls:
+    def calls(self, parameters: Any) -> JobCalls:  # noqa: ARG002 - many jobs have none
         """Make the action and the look-ups. parameters: as in `TargetOptions`. Raises UsageError, NotAcceptable."""
-        raise NotImplementedError
+        return self.job_calls
 
     def fill(self, pool: Pool, ids: Iterable[str], id_type: IdType, parameters: Any) -> None:  # noqa: ARG002
         """Put what `ids` mean into the sandbox: by default a user for each."""

@@ -144,8 +144,12 @@ class OneByOneLookUps(LookUps):
         return True
 
     def _listed(self, response: Response, list_at: str, id_field: str) -> Decision:
-        """The ids of a list. Where one page is read, an empty one with another behind it is no empty list."""
-        decision = _ids(response, list_at, id_field)
+        """The ids of a list, None for a record without one.
+
+        Where one page is read, an empty one with another behind it is no empty list.
+        """
+        listed = _records(response, list_at)
+        decision = with_data(listed, lambda records: [id_at(record, id_field) for record in records])
         is_empty = decision.next_step is NextStep.SETTLED and not decision.data
         if is_empty and self._reads_one_page and has_next(response):
             return Decision(NextStep.HALT, reason="the list call returned an empty page, and one behind it is not read")
@@ -228,11 +232,6 @@ def grouped(ids: Sequence[str], name: str, at_once: int, query_max: int = URL_MA
 
 def _without_id(path: str) -> str:
     return f"the list call returned a record without an id at {path!r}"
-
-
-def _ids(response: Response, list_at: str, id_field: str) -> Decision:
-    """Decide on a list of accounts: SETTLED with their ids, None for a record without one."""
-    return with_data(_records(response, list_at), lambda listed: [id_at(each, id_field) for each in listed])
 
 
 def _records(response: Response, list_at: str) -> Decision:
