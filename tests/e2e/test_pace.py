@@ -23,6 +23,21 @@ from tests.waits import WAIT_MAX_S
 IDS = user_ids(2_500, seed=10)
 
 
+@mutant(
+    "a token that ends before its turn comes is asked for again and again",
+    "TokenAuth.ensure",
+    swap("0 < used_s * rate < 1", "False"),
+)
+def test_a_token_that_ends_before_a_request_may_leave_ends_the_run(tmp_path: Path) -> None:
+    with case(tmp_path, user_ids(10, seed=17), token_lifetime_s=1.0) as it:
+        try:
+            ran = it.run("--rate", 1, timeout=20)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it has not ended after {it.served.ledger.requests} requests") from None
+        assert (ran.code, it.served.ledger.requests) == (4, 1), ran.err
+        assert "a token lives 1 s, and at 1 requests a second" in " ".join(ran.err.split())
+
+
 def test_one_429_does_not_slow_an_unlimited_run_down_for_good(tmp_path: Path) -> None:
     """The first of 50 deletions is answered 429. The other 49 and it take seconds, not minutes."""
     with case(tmp_path, IDS, options=("--rate", 0)) as it:

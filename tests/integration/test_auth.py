@@ -105,6 +105,7 @@ class Desk(KeySignIn):
 
     def __init__(self, *then: Exception, life_s: float = 100, takes_s: float = 1, pools: Iterable[str] = ()) -> None:
         self.credentials = Credentials(KEY, SECRET)
+        self.rate_limiter = RateLimiter(0)
         self.calls = 0
         self._then = list(then)
         self._life_s = life_s
