@@ -533,7 +533,7 @@ class Run:
             if self._log is None:
                 self._log = await world.in_thread(lambda: create_log(plan, self._confirmed, world), lambda: None)
                 self._stack.callback(self._log.close)
-            key, unconfirmed = None, plan.complete and not plan.is_proven
+            key, unconfirmed = None, plan.complete and not plan.begun_by_me
             if not (plan.arguments.settings.sandbox or unconfirmed):
                 key = await world.in_thread(lambda: make_key(plan.arguments.environ), lambda: None)
             self._begun.set()
@@ -570,7 +570,7 @@ class Run:
             events_dropped=self._events.dropped,
             session=result,
             progress=progress,
-            confirmed=self._confirmed is not None or self._planned.is_proven,
+            confirmed=self._confirmed is not None or self._planned.begun_by_me,
         )
 
 

@@ -123,7 +123,7 @@ def test_allow_absent_goes_on(tmp_path: Path) -> None:
 
 @mutant(
     "a control that has no answer goes unsaid before a run",
-    "PositiveControl.check",
+    "PositiveControl.list_and_prove",
     swap("False", "True"),
 )
 def test_the_plan_reads_the_control(tmp_path: Path) -> None:

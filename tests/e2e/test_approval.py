@@ -283,7 +283,7 @@ def test_a_smaller_step_than_the_planned_one_is_no_difference(tmp_path: Path) ->
 @mutant(
     "a wrong number beside a plan prints a command that the plan confirms",
     "_how_to_confirm",
-    swap("plan.arguments.approved is not None and plan.is_own", "plan.ids < 0"),
+    swap("plan.arguments.approved is not None and plan.begun_by_me_or_new", "plan.ids < 0"),
 )
 def test_a_wrong_number_or_pool_beside_a_plan_prints_no_command(planned: Desk) -> None:
     """A limit that is no number, in a plan with its seal, is a difference."""

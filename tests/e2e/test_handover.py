@@ -588,7 +588,7 @@ def test_a_run_in_shards_and_its_restore_are_handed_over(tmp_path: Path) -> None
 @mutant(
     "a plan confirms a run that another person has begun",
     "_confirm",
-    swap("plan.is_own", "plan.person is not None"),
+    swap("plan.begun_by_me_or_new", "plan.person is not None"),
 )
 def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"

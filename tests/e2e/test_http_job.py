@@ -424,7 +424,7 @@ list_at = "users"
 @mutant(
     "the plan does not read the control",
     "_sampled",
-    negate("sample and not await lookup.control.check(WorkerStatus())"),
+    negate("sample and not await lookup.control.list_and_prove(WorkerStatus())"),
 )
 def test_a_control_that_cannot_be_read_is_refused_by_the_plan(tmp_path: Path) -> None:
     """What it would hide: that look-ups prove nothing, which only `verify` would notice, when every account is gone."""
@@ -588,7 +588,7 @@ class Locked(Stubborn):
 
 @mutant(
     "an id that its own run has deleted is refused for good",
-    "IdRules.refuse",
+    "IdRules.id_refused",
     swap("sub_chunk.may_have_had_effect", "sub_chunk.maybe_applied"),
     case="True-400",
 )

@@ -290,7 +290,7 @@ def until_the_first_intent(log: Path) -> None:
 @mutant(
     "a copy of the memberships that only a forged log calls one of this run is replaced",
     "check_memberships",
-    swap("not opened.proven", "not opened.proven and not known"),
+    swap("not opened.log_trusted", "not opened.log_trusted and not known"),
     case="the log of another",
 )
 @pytest.mark.parametrize("whose", ["my own log", "the log of another"])
@@ -690,7 +690,7 @@ def forget_what_was_put_back(it: Case) -> None:
 @mutant(
     "a session that sends nothing makes the log of another one its own",
     "Run._send",
-    negate("not plan.is_proven"),
+    negate("not plan.begun_by_me"),
 )
 def test_the_log_of_another_gives_no_role_without_a_confirmation(tmp_path: Path) -> None:
     """It says that the restore is complete, and which accounts it has made. It was killed before its last entry."""

@@ -105,7 +105,7 @@ def test_ones_own_run_goes_on_without_a_question(tmp_path: Path) -> None:
 @mutant(
     "a log that names this user and this machine confirms a run",
     "confirmation_due",
-    swap("not plan.is_own", "plan.own_key is None"),
+    swap("not plan.begun_by_me_or_new", "plan.own_key is None"),
 )
 def test_a_forged_log_is_refused(tmp_path: Path) -> None:
     """Valid in every other way, with my user and my machine."""
@@ -296,7 +296,7 @@ def test_a_line_with_more_rows_than_the_export_has_ends_at_once(tmp_path: Path) 
 @mutant(
     "a complete run of another says nothing of it",
     "_run",
-    swap("plan.is_own", "plan.by_another is None"),
+    swap("plan.begun_by_me_or_new", "plan.by_another is None"),
 )
 def test_a_complete_run_of_another_says_that_nothing_shows_it(tmp_path: Path) -> None:
     """Its log says that all are gone, and none is."""
@@ -366,7 +366,7 @@ def test_the_number_to_confirm_of_an_export_that_is_gone_is_that_of_its_rows(tmp
 @mutant(
     "the number to confirm is that of a forged log",
     "prepare",
-    swap("not opened.proven", "opened.proven is None"),
+    swap("not opened.log_trusted", "opened.log_trusted is None"),
 )
 def test_the_number_to_confirm_is_that_of_the_export_and_not_that_of_a_forged_log(tmp_path: Path) -> None:
     with begun(tmp_path / "a", state=tmp_path / "other") as it:
@@ -401,7 +401,7 @@ def test_a_forged_log_does_not_switch_the_sample_off(tmp_path: Path) -> None:
 @mutant(
     "a plan confirms a run by the word of its log",
     "_confirm",
-    swap("plan.is_own", "plan.by_another is None"),
+    swap("plan.begun_by_me_or_new", "plan.by_another is None"),
 )
 def test_a_plan_does_not_confirm_the_run_of_a_log_that_another_has_written(tmp_path: Path) -> None:
     """The log names this user, this machine and the plan."""

@@ -368,7 +368,7 @@ def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path
 @mutant(
     "a copy goes on beside its original",
     "check_no_copy",
-    swap("log is None or log.complete or not opened.proven", "log is None or not log.complete"),
+    swap("log is None or log.complete or not opened.log_trusted", "log is None or not log.complete"),
 )
 def test_a_copy_does_not_go_on_while_the_first_one_is_there(tmp_path: Path) -> None:
     with case(tmp_path, IDS) as it:

@@ -190,7 +190,7 @@ def test_a_resume_keeps_the_guards_and_may_tighten_them(tmp_path: Path) -> None:
 )
 @mutant(
     "a session with a clock that was set back says that ten minutes are enough",
-    "ChunkInHand.write_outcomes",
+    "ChunkInHand.enqueue_outcomes",
     swap("lag_left_s(doubt.latest, context.now())", "0.0"),
 )
 def test_rows_in_doubt_pass_the_guards(tmp_path: Path) -> None:

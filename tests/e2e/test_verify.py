@@ -248,7 +248,7 @@ def test_a_pipe_in_the_place_of_the_list_is_not_waited_for(tmp_path: Path) -> No
 @mutant(
     "verify without a control",
     "VerifySession._control",
-    swap("await lookup.control.prove_now(worker)", "await lookup.control.prove(worker) or lookup"),
+    swap("await lookup.control.prove_again(worker)", "await lookup.control.prove_once(worker) or lookup"),
 )
 def test_a_blind_key_proves_nothing(tmp_path: Path) -> None:
     """Every look-up answers with an empty list, as if all were gone; 25 are not."""

@@ -131,10 +131,10 @@ async def test_a_lost_answer_is_asked_for_again() -> None:
 async def test_an_empty_pool_is_asked_for_a_control_until_it_has_an_account() -> None:
     async with in_sandbox(Pool()) as (lookup, sandbox):
         for _ in range(5):
-            assert not await lookup.control.prove(WorkerStatus())
+            assert not await lookup.control.prove_once(WorkerStatus())
             assert (lookup.control.none_listed, lookup.control.lost) == (True, False)
         sandbox.pool.add_ids(["a"], "username")
-        assert await lookup.control.prove(WorkerStatus())
+        assert await lookup.control.prove_once(WorkerStatus())
         assert not lookup.control.none_listed
     assert sandbox.ledger.by_path[LIST_PATH] == 6
 
@@ -298,7 +298,7 @@ async def test_a_user_that_was_never_gone_is_found_by_its_id() -> None:
 @mutant(
     "a refusal by an empty pool counts as a request without a response",
     "CreationRules.unanswered",
-    swap("state.in_doubt or state.lost or self._unclear", "state.in_doubt or state.requests > 0"),
+    swap("state.in_doubt or state.had_no_clear_response or self._unclear", "state.in_doubt or state.requests > 0"),
 )
 def test_into_an_empty_pool_users_are_created_although_one_is_refused(tmp_path: Path) -> None:
     """The first request is refused because of one of them."""

@@ -72,7 +72,7 @@ async def test_an_existing_account_is_found_and_proves_the_look_up() -> None:
         assert found.empty == {*ABSENT}  # the response of the 3
         assert all(account.created_at is not None for account in found.accounts.values())
         assert lookup.control.proven
-        assert await lookup.control.prove(WorkerStatus())
+        assert await lookup.control.prove_once(WorkerStatus())
     assert sandbox.ledger.lookup_sizes == {50: 1, 3: 1, 13: 1}, "the first answer might have been cut short"
     assert LIST_PATH not in sandbox.ledger.by_path  # a look-up that has found an account needs no control
 
@@ -92,7 +92,7 @@ async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> No
     async with in_sandbox() as (lookup, _, sandbox):
         assert await lookup.find(ABSENT, WorkerStatus()) == LookupResult({}, empty=frozenset(ABSENT))
         before = lookup.control.proven
-        assert await lookup.control.prove(WorkerStatus())
+        assert await lookup.control.prove_once(WorkerStatus())
         assert (before, lookup.control.proven) == (False, True)
     assert sandbox.ledger.by_path[LIST_PATH] == 1
     assert sandbox.ledger.lookup_sizes == {3: 1, CONTROLS_MAX: 1}
@@ -111,7 +111,7 @@ async def test_an_empty_answer_proves_nothing_until_the_control_is_found() -> No
 )
 async def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> None:
     async with in_sandbox(Pool.from_ids([id_], id_type), id_type) as (lookup, _, _sandbox):
-        assert await lookup.control.prove(WorkerStatus())
+        assert await lookup.control.prove_once(WorkerStatus())
         found = await lookup.find([id_], WorkerStatus())
         assert found is not None
         assert set(found.accounts) == {id_}
@@ -119,8 +119,8 @@ async def test_the_control_works_for_every_id_type(id_type: str, id_: str) -> No
 
 async def test_the_control_is_tried_a_few_times_in_all() -> None:
     async with in_sandbox(Pool()) as (lookup, _, sandbox):
-        assert await asyncio.gather(*(lookup.control.prove(WorkerStatus()) for _ in range(5))) == [False] * 5
-        assert not await lookup.control.prove(WorkerStatus())
+        assert await asyncio.gather(*(lookup.control.prove_once(WorkerStatus()) for _ in range(5))) == [False] * 5
+        assert not await lookup.control.prove_once(WorkerStatus())
     assert sandbox.ledger.by_path[LIST_PATH] == CONTROL_TRIES
     assert LOOKUP_PATH not in sandbox.ledger.by_path  # an empty pool has no account to look up
 
@@ -177,7 +177,7 @@ async def test_a_run_that_drains_looks_nothing_up() -> None:
     async with in_sandbox() as (lookup, client, sandbox):
         client.drain()
         assert await lookup.find(ABSENT, WorkerStatus()) is None
-        assert not await lookup.control.prove(WorkerStatus())
+        assert not await lookup.control.prove_once(WorkerStatus())
         assert sandbox.ledger.requests == 0
 
 
@@ -295,14 +295,14 @@ async def test_asking_one_by_one_may_fail_too() -> None:
 )
 async def test_a_control_that_cannot_be_found_proves_nothing(listed: list[Any], expected: list[list[str]]) -> None:
     async with in_odd_server({}, listed=listed) as (lookup, asked):
-        assert not await lookup.control.prove(WorkerStatus())
+        assert not await lookup.control.prove_once(WorkerStatus())
     assert asked == expected
 
 
 async def test_one_of_several_controls_suffices() -> None:
     listed = [{"username": "x"}, {"username": "y"}]  # x is deleted between the two calls
     async with in_odd_server({"y": {"username": "y"}}, listed=listed) as (lookup, asked):
-        assert await lookup.control.prove(WorkerStatus())
+        assert await lookup.control.prove_once(WorkerStatus())
     assert asked == [["x", "y"]]
 
 
@@ -313,7 +313,7 @@ async def test_a_server_that_returns_strangers_proves_nothing(id_type: str) -> N
     stranger = {"userId": "f" * 24, "username": "stranger"}
     async with in_odd_server({}, stranger=stranger, id_type=id_type) as (lookup, _):
         assert await lookup.find(ids, WorkerStatus()) is None
-        assert not await lookup.control.prove(WorkerStatus())
+        assert not await lookup.control.prove_once(WorkerStatus())
         assert "another account" in lookup.failed
 
 
@@ -687,7 +687,7 @@ async def test_a_page_is_asked_for_again() -> None:
 async def test_a_control_needs_no_page_but_the_first_with_an_account() -> None:
     listed = {"": Page((), "2"), "2": Page("a", "3")}
     async with in_pages(lambda _: Page("a"), listed=listed.__getitem__) as (lookup, asked):
-        assert await lookup.control.prove(WorkerStatus())
+        assert await lookup.control.prove_once(WorkerStatus())
     assert asked == [("list", ""), ("list", "2"), ("a", "")]
 
 
@@ -732,7 +732,7 @@ async def test_a_key_that_may_not_look_up_its_own_account_halts(
 )
 async def test_the_control_is_read_before_anything_is_sent(listed: Page, found: Page, read: bool, proven: bool) -> None:
     async with in_pages(lambda _: found, listed=lambda _: listed) as (lookup, _):
-        assert await lookup.control.check(WorkerStatus()) is read
+        assert await lookup.control.list_and_prove(WorkerStatus()) is read
         assert lookup.control.proven is proven
         assert (lookup.control.listed > 0) is (bool(listed.ids) and read)
 
@@ -750,16 +750,16 @@ async def test_a_key_that_may_not_list_any_more_has_lost_its_proof(lists: bool) 
     async with in_pages(
         lambda _: Page("" if lost else "a"), listed=lambda _: Page(status=403) if lost or not lists else Page("a")
     ) as (lookup, _):
-        assert await lookup.control.check(WorkerStatus())
+        assert await lookup.control.list_and_prove(WorkerStatus())
         assert await lookup.find("a", WorkerStatus())
         lost.append(True)
-        assert await lookup.control.prove_now(WorkerStatus()) is not lists
+        assert await lookup.control.prove_again(WorkerStatus()) is not lists
         assert (lookup.control.may_list, lookup.control.lost) == (lists, lists)
 
 
 @mutant(
     "a second control that fails makes the run forget that look-ups found accounts",
-    "PositiveControl.prove",
+    "PositiveControl.prove_once",
     swap("self.lost or (not passes and self._proven_before)", "not passes and self._proven_before"),
 )
 async def test_a_slow_look_up_from_before_shows_nothing_of_later_ones() -> None:
@@ -774,19 +774,19 @@ async def test_a_slow_look_up_from_before_shows_nothing_of_later_ones() -> None:
         on_the_way = asyncio.create_task(lookup.find("b", WorkerStatus()))
         await slow.asked.wait()
         blind.append(True)
-        assert not await lookup.control.prove_now(WorkerStatus())
-        assert not await lookup.control.prove(WorkerStatus())
+        assert not await lookup.control.prove_again(WorkerStatus())
+        assert not await lookup.control.prove_once(WorkerStatus())
         assert lookup.control.lost
         slow.may_go.set()
         assert await on_the_way
-        assert not await lookup.control.prove_now(WorkerStatus())
+        assert not await lookup.control.prove_again(WorkerStatus())
         assert lookup.control.lost
 
 
 @mutant(
     "what waits for a control believes any look-up that was answered meanwhile",
-    "PositiveControl.prove_now",
-    before("await self.prove(worker)", "if not self.proven:\n    return await self.prove(worker)"),
+    "PositiveControl.prove_again",
+    before("await self.prove_once(worker)", "if not self.proven:\n    return await self.prove_once(worker)"),
 )
 async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginning() -> None:
     """Nothing was found before. An empty response waits for a control, and an older look-up finds its account."""
@@ -798,7 +798,7 @@ async def test_a_look_up_that_is_answered_during_a_control_counts_by_its_beginni
         on_the_way = asyncio.create_task(lookup.find("b", WorkerStatus()))
         await slow.asked.wait()
         blind.append(True)
-        waiting = asyncio.create_task(lookup.control.prove_now(WorkerStatus()))
+        waiting = asyncio.create_task(lookup.control.prove_again(WorkerStatus()))
         await listing.asked.wait()
         slow.may_go.set()
         assert await on_the_way
@@ -855,8 +855,8 @@ async def test_an_api_that_returns_one_account_at_a_time_shows_all() -> None:
     "look-ups for an exclude file that go blind on the way are believed",
     "AccountLookup._controlled",
     swap(
-        "await self.control.prove_now(worker)",
-        "await self.control.prove(worker)",
+        "await self.control.prove_again(worker)",
+        "await self.control.prove_once(worker)",
     ),
 )
 async def test_an_exclude_file_is_not_looked_up_half() -> None:
@@ -900,7 +900,7 @@ async def test_an_empty_list_and_a_list_that_is_refused(
     ):
         lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, seen=SeenBefore(proven=True, known=known))  # noqa: SLF001
         lookup.control.note_gone([*gone])
-        await lookup.control.prove_now(WorkerStatus())
+        await lookup.control.prove_again(WorkerStatus())
         assert (lookup.control.proven, lookup.control.lost, lookup.control.uncontrolled) == expected
 
 
@@ -912,7 +912,7 @@ async def test_an_empty_list_and_a_list_that_is_refused(
 async def test_a_known_account_whose_look_up_fails_is_no_control() -> None:
     async with in_pages(lambda _: Page(status=400), listed=lambda _: Page()) as (first, _):
         lookup = AccountLookup(first._client, first.look_ups, lambda: 0.0, seen=SeenBefore(proven=True, known="a"))  # noqa: SLF001
-        assert not await lookup.control.prove_now(WorkerStatus())
+        assert not await lookup.control.prove_again(WorkerStatus())
 
 
 @contextlib.asynccontextmanager
@@ -945,9 +945,9 @@ async def all_deleted_again_and_again(
 async def test_a_control_holds_the_deletions_back() -> None:
     """As in a fast run."""
     async with in_sandbox() as (lookup, client, sandbox):
-        assert await lookup.control.prove(WorkerStatus())
+        assert await lookup.control.prove_once(WorkerStatus())
         async with all_deleted_again_and_again(client, sandbox, lambda number: f"{number:x}".zfill(24)):
-            assert await lookup.control.prove_now(WorkerStatus())
+            assert await lookup.control.prove_again(WorkerStatus())
     assert sandbox.ledger.by_path[LIST_PATH] == 3, "at first, then one that found none, and one while none is deleted"
 
 

@@ -72,11 +72,11 @@ def test_no_request_before_its_intent(tmp_path: Path) -> None:
     "outcome before reply",
     "ChunkInHand.send",
     swap(
-        "decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, expired)",
+        "decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, leaves_too_late)",
         'self.state.settle("done", self.state.due, step.records)\n'
-        "write_settled(self._context, self.state.settled)\n"
+        "enqueue_settled(self._context, self.state.settled)\n"
         "self.state.settled.clear()\n"
-        "decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, expired)",
+        "decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, leaves_too_late)",
     ),
 )
 def test_no_outcome_before_its_reply(tmp_path: Path) -> None:

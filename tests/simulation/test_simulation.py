@@ -90,7 +90,7 @@ def test_known_seeds(batch: int, tmp_path: Path) -> None:
 )
 @mutant(
     "a request on the wire counts as never sent",
-    "ChunkInHand.write_outcomes",
+    "ChunkInHand.enqueue_outcomes",
     swap("WorkerState.ON_WIRE", "WorkerState.DECIDING"),
 )
 @mutant(
@@ -232,7 +232,7 @@ def test_look_ups_that_cease_to_find_accounts_between_two_pages_are_not_believed
 @mutant(
     "an id is refused although a look-up may lag behind its deletion",
     "ChunkState.too_early",
-    swap("self.lost or not self.old_doubt", "False"),
+    swap("self.had_no_clear_response or not self.old_doubt", "False"),
 )
 def test_look_ups_that_lag_behind_a_killed_session_are_not_believed(tmp_path: Path) -> None:
     """It is killed at some turn of its loop; the next one begins a second later, and look-ups lag by eight minutes."""

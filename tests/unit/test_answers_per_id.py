@@ -250,7 +250,7 @@ def test_rows_in_doubt_of_such_a_job(presence: Presence | None, expected: tuple[
 @mutant(
     "what a refused request may have done is told as done before",
     "ChunkState.settle_reached",
-    swap("sub_chunk.unproven", "None"),
+    swap("sub_chunk.reason_if_not_ours", "None"),
 )
 @pytest.mark.parametrize("other", [None, Presence.OLD])
 def test_a_refused_chunk_may_have_been_applied_to_some(other: Presence | None) -> None:

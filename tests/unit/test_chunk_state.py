@@ -509,7 +509,7 @@ def test_a_look_up_that_lags_behind_a_half_done_chunk() -> None:
 
 @mutant(
     "absent counts as proven although the refused request may have had effect",
-    "SubChunk.unproven",
+    "SubChunk.reason_if_not_ours",
     swap("self.shared", "self.shared and len(self.records) == 1"),
     case="there0",
 )
@@ -902,7 +902,7 @@ def test_refused_after_a_request_that_may_have_been_applied(
 
 @mutant(
     "an id that is refused after a lost answer is refused for good",
-    "IdRules.refuse",
+    "IdRules.id_refused",
     swap("sub_chunk.may_have_had_effect", "sub_chunk.just_found or sub_chunk.shared"),
 )
 @pytest.mark.parametrize(
@@ -925,7 +925,10 @@ def test_a_look_up_may_lag_behind_a_request_of_this_session(lost: Decision) -> N
 @mutant(
     "look-ups of rows in doubt do not wait for a request of several that was refused",
     "ChunkState.replied",
-    swap("self._acted or decision.maybe_applied or refused", "self._acted or decision.maybe_applied"),
+    swap(
+        "self._perhaps_partly_done or decision.maybe_applied or refused",
+        "self._perhaps_partly_done or decision.maybe_applied",
+    ),
 )
 def test_a_look_up_may_lag_behind_a_request_that_was_refused_for_one_of_several() -> None:
     """The server has deleted u0, and then refused u1. Of u0 it says something else next."""
@@ -950,7 +953,7 @@ BAD_BY_ANSWER = Decision(NextStep.PER_ID, data=[IdAnswer("u0", Verdict.REFUSED, 
 
 @mutant(
     "what a chunk that is refused has done before is forgotten",
-    "IdRules.refused",
+    "IdRules.chunk_refused",
     swap("sub_chunk.shared or several", "sub_chunk.shared or (several and decision.next_step is NextStep.LOOK_UP)"),
     case="answer1-1-False-True-expected1",
 )

@@ -229,7 +229,7 @@ def test_a_clash_of_one_alone_that_nothing_was_sent_for_is_a_refusal() -> None:
 
 @mutant(
     "nothing is looked up after several records were refused together",
-    "CreationRules.refused",
+    "CreationRules.chunk_refused",
     swap(
         "state.push(sub_chunk._replace(maybe_applied=True), LookUpReason.UNSURE)",
         "state.split(sub_chunk._replace(maybe_applied=True, again=0))",

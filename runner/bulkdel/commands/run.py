@@ -123,7 +123,7 @@ async def _run(opened: Run, arguments: RunArguments, reporter: Reporter, notices
         if already:
             how = run_otherwise(plan)
             text = "" if how is None else f" It was run {how}; what the log has of it is as in the plan given now."
-            if not (plan.is_own or plan.arguments.settings.sandbox):
+            if not (plan.begun_by_me_or_new or plan.arguments.settings.sandbox):
                 text += (
                     " Nothing shows that this user has run it on this machine: the counts are what its log says. "
                     "`verify` looks the ids up."
@@ -158,7 +158,7 @@ async def _confirm(opened: Run, plan: RunPlan) -> None:
         await opened.confirm(ids=settings.confirm, pool=settings.pool, host=settings.confirm_host, how=How.BATCH)
         return
     approved = plan.arguments.approved
-    if approved is not None and plan.is_own:  # what is typed beside it has to agree
+    if approved is not None and plan.begun_by_me_or_new:  # what is typed beside it has to agree
         await opened.confirm(
             ids=approved.ids if settings.confirm is None else settings.confirm,
             pool=approved.values["pool"] if settings.pool is None else settings.pool,

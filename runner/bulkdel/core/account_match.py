@@ -77,7 +77,8 @@ class Instant(NamedTuple):
 class Doubt(NamedTuple):
     """When rows without an outcome were sent.
 
-    since: their first intent. latest: their latest one. No request for them has left INTENT_AGE_MAX_S or more after it.
+    since: their first intent. latest: the latest one in the log. No request for them has left INTENT_AGE_MAX_S or more
+    after it, except after a long wait: then the request does not wait for its new intent, which a kill may take away.
     """
 
     since: Instant

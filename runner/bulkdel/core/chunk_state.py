@@ -53,17 +53,19 @@ class SubChunk(NamedTuple):
 
     maybe_applied: a request for them may have been applied, and no response confirmed it. An id that is in the target
         state counts as done.
-    touched: a request reached the server and may have had effect. They cannot be released any more.
+    touched: a response came, or a request left without one, and nothing proves that the server did nothing, as a 429
+        does. Wider than maybe_applied: a refusal touches too. They cannot be released any more.
     attempts: requests without a usable response, in a row.
     just_found: a look-up has just found every one of them.
     was_outside: before a request, a look-up showed that they were not in the target state. If an id is in it
         afterwards, the request has brought it there.
     shared: a request for them and others was refused. The action may have been carried out for some of them first.
-    varied: since then a request for fewer of them was refused for another reason, so some may be gone.
+    varied: since then a request for fewer of them was refused for another reason, or got no response, so some may be
+        gone.
     again: how many look-ups have repeated an earlier one that may have lagged.
     renewed: how many look-ups have repeated one that was too old when the request could leave.
     request_no: which of the requests that the chunk takes is due; 0 for the first. Most chunks take one.
-    detail: what the API returned with the latest refusal.
+    detail: what the API returned with the latest response that did not accept them; empty without a response.
     """
 
     records: Records
@@ -90,7 +92,7 @@ class SubChunk(NamedTuple):
         return self.maybe_applied or self.shared
 
     @property
-    def unproven(self) -> str | None:
+    def reason_if_not_ours(self) -> str | None:
         """The reason of an outcome by which this run did not bring these into the target state.
 
         A request for several ids that was refused because of one may have had effect on the others: on all of them, or
@@ -115,8 +117,8 @@ class SubChunk(NamedTuple):
         """
         return self._replace(was_outside=self.was_outside and self.shared and not self.just_found)
 
-    def refused(self, detail: Detail) -> SubChunk:
-        """The state after the latest response has refused these."""
+    def answered(self, detail: Detail) -> SubChunk:
+        """The state after the latest response has not accepted these as a whole, or after none came."""
         varied = self.varied or (self.shared and self.detail.refusal != detail.refusal)
         return self._replace(detail=detail, varied=varied)
 
@@ -180,11 +182,11 @@ class ChunkRules(ABC):
     """What follows from a response and from a look-up. Each method pushes, settles or leaves the sub-chunk."""
 
     @abstractmethod
-    def refused(self, state: ChunkState, sub_chunk: SubChunk, decision: Decision) -> None:
+    def chunk_refused(self, state: ChunkState, sub_chunk: SubChunk, decision: Decision) -> None:
         """Take in a refusal of the whole sub-chunk: LOOK_UP or SPLIT. `sub_chunk` has its detail already."""
 
     @abstractmethod
-    def refuse(self, state: ChunkState, sub_chunk: SubChunk) -> None:
+    def id_refused(self, state: ChunkState, sub_chunk: SubChunk) -> None:
         """Take in a refusal of each id by itself: it was alone in its request, or the answer names it."""
 
     @abstractmethod
@@ -214,7 +216,7 @@ class ChunkState:
     spared: records that are never sent, because they are protected.
     left: sub-chunks that get no outcome in this pass.
     contradicted: how many ids in `left` have look-ups that contradict the API, perhaps because they lag.
-    lost: whether a request of this session got no clear response.
+    had_no_clear_response: whether a request of this session got none.
     halt: why the run must halt. to_check: as of `all_refused`.
     after_s: how many seconds the server asked to wait before the next attempt.
     """
@@ -231,12 +233,12 @@ class ChunkState:
     spared: list[Record] = field(default_factory=list)
     left: list[SubChunk] = field(default_factory=list)
     contradicted: int = 0
-    lost: bool = False
+    had_no_clear_response: bool = False
     halt: str | None = None
     after_s: float = 0.0
     _stack: list[tuple[SubChunk, LookUpReason | None]] = field(default_factory=list)
     _decided: list[Settled] = field(default_factory=list)  # outcomes, and what was left refused, in their order
-    _acted: bool = False  # whether a request of this session may have been applied
+    _perhaps_partly_done: bool = False  # whether a request of this session may have been applied
 
     def __post_init__(self) -> None:
         if self.protected and not self.in_doubt:
@@ -279,8 +281,9 @@ class ChunkState:
         self.requests += 1
         # A request for several records may have been carried out for some of them before it was refused.
         refused = decision.next_step in {NextStep.LOOK_UP, NextStep.SPLIT} and len(sub_chunk.records) > 1
-        self._acted = self._acted or decision.maybe_applied or refused
-        self.lost = self.lost or (decision.maybe_applied and decision.next_step is NextStep.RETRY)
+        self._perhaps_partly_done = self._perhaps_partly_done or decision.maybe_applied or refused
+        unclear = decision.maybe_applied and decision.next_step is NextStep.RETRY
+        self.had_no_clear_response = self.had_no_clear_response or unclear
         self.after_s = decision.after_s or 0.0
         if decision.next_step is NextStep.SETTLED:
             self._done(sub_chunk, sub_chunk.records, decision.detail, takes)
@@ -291,12 +294,12 @@ class ChunkState:
                 maybe_applied=sub_chunk.maybe_applied or decision.maybe_applied,
                 touched=sub_chunk.touched or not decision.untouched,
                 just_found=sub_chunk.just_found and not decision.maybe_applied,
-            ).refused(decision.detail)
+            ).answered(decision.detail)
             match decision.next_step:
                 case NextStep.RETRY:
                     self.rules.retry(self, sub_chunk, free=decision.free)
                 case NextStep.LOOK_UP | NextStep.SPLIT:
-                    self.rules.refused(self, sub_chunk, decision)
+                    self.rules.chunk_refused(self, sub_chunk, decision)
                 case _:
                     # Only HALT gets here: the client and `ChunkInHand.send` deal with the others. Halting is always
                     # safe.
@@ -393,7 +396,7 @@ class ChunkState:
         if sub_chunk.may_be_ours:
             self.settle("done", sub_chunk, reached, detail=detail)
         else:
-            self.settle("already", sub_chunk, reached, detail=detail, reason=sub_chunk.unproven)
+            self.settle("already", sub_chunk, reached, detail=detail, reason=sub_chunk.reason_if_not_ours)
 
     def spare(self, records: Iterable[Record]) -> None:
         """Never send these records, because they are protected."""
@@ -411,7 +414,7 @@ class ChunkState:
     def split(self, sub_chunk: SubChunk) -> None:
         """Send both halves; refuse a single record."""
         if len(sub_chunk.records) == 1:
-            self.rules.refuse(self, sub_chunk)
+            self.rules.id_refused(self, sub_chunk)
         else:
             first, second = sub_chunk.records.halves
             # The first half is pushed last, so it is sent first: outcomes follow the order of the export.
@@ -431,7 +434,7 @@ class ChunkState:
     @property
     def lag_is_over(self) -> bool:
         """Whether no look-up can lag behind a request that may have been applied."""
-        return self.old_doubt and not self._acted
+        return self.old_doubt and not self._perhaps_partly_done
 
     @property
     def too_early(self) -> bool:
@@ -440,7 +443,7 @@ class ChunkState:
         A request of an earlier session counts, and a request without a response. A request of this session with an
         unclear response does not count: the next response would be the same.
         """
-        return self.lost or not self.old_doubt
+        return self.had_no_clear_response or not self.old_doubt
 
     def _done(self, sub_chunk: SubChunk, records: Records, detail: Detail, takes: int) -> None:
         """Settle records whose request was accepted, or send the next of their requests."""
@@ -454,7 +457,7 @@ class ChunkState:
         """Take in an answer about each id (`decision_per_id`). Consecutive ids with one answer stay together."""
         answers: dict[str, IdAnswer] = {answer.id: answer for answer in decision.data}
         for (verdict, detail), group in groupby(sub_chunk.records, lambda record: answers[record.id][1:]):
-            part = sub_chunk._replace(records=Records.of(group)).refused(detail)
+            part = sub_chunk._replace(records=Records.of(group)).answered(detail)
             match verdict:
                 case Verdict.SETTLED:
                     self._done(part, part.records, detail, takes)
@@ -463,13 +466,13 @@ class ChunkState:
                 case Verdict.ALREADY:
                     self.settle_reached(part.without_effect(), part.records, detail)
                 case Verdict.REFUSED:
-                    self.rules.refuse(self, part)
+                    self.rules.id_refused(self, part)
                 case Verdict.ABSENT:
                     self.push(part.without_effect()._replace(touched=True), LookUpReason.CALLED_ABSENT)
                 case Verdict.AGAIN:
                     self.rules.retry(self, part, free=decision.free)
                 case _:
-                    self._acted = self.lost = True
+                    self._perhaps_partly_done = self.had_no_clear_response = True
                     self.rules.retry(self, part._replace(maybe_applied=True, touched=True), free=decision.free)
 
     def _halt_if_all_refused(self) -> None:

@@ -37,7 +37,8 @@ def chunks_of(
 
     in_common: what the rows of one request have in common; None when any rows may share one.
 
-    The settled rows are copied at the beginning, because `progress` changes during the pass.
+    Runs in the thread of `engine.workers.Prefetch`, while `progress` changes. So the settled rows and the doubts are
+    copied at the beginning.
     """
     settled, doubts, id_type = RowSet(ranges=progress.settled.ranges), progress.doubts(), protected.id_type
     left = progress.rows if limit is None else limit

@@ -71,7 +71,7 @@ class CreationRules(ChunkRules):
 
     def unanswered(self, state: ChunkState) -> bool:
         """Whether a request for these records got no clear response, in this session or before."""
-        return state.in_doubt or state.lost or self._unclear
+        return state.in_doubt or state.had_no_clear_response or self._unclear
 
     def gives_up(self, state: ChunkState, why: LookUpReason) -> bool:
         """Whether the look-up that is due is the last one for records that may have been created, if it finds none."""
@@ -88,7 +88,7 @@ class CreationRules(ChunkRules):
         left_out = self.left_out_of(records)
         return None if left_out is None else f"without {left_out.lost}"
 
-    def refused(self, state: ChunkState, sub_chunk: SubChunk, decision: Decision) -> None:
+    def chunk_refused(self, state: ChunkState, sub_chunk: SubChunk, decision: Decision) -> None:
         """See `ChunkRules`."""
         self._unclear = self._unclear or decision.maybe_applied
         self._clashes.difference_update(sub_chunk.records.ids)
@@ -97,9 +97,9 @@ class CreationRules(ChunkRules):
         if len(sub_chunk.records) > 1:
             state.push(sub_chunk._replace(maybe_applied=True), LookUpReason.UNSURE)
         else:
-            self.refuse(state, sub_chunk)
+            self.id_refused(state, sub_chunk)
 
-    def refuse(self, state: ChunkState, sub_chunk: SubChunk) -> None:
+    def id_refused(self, state: ChunkState, sub_chunk: SubChunk) -> None:
         """See `ChunkRules`."""
         if sub_chunk.maybe_applied:
             state.push(sub_chunk._replace(again=0), LookUpReason.REFUSED)

@@ -64,7 +64,7 @@ class IdRules(ChunkRules):
     resend_unproven: bool = False
     several_requests: bool = False
 
-    def refused(self, state: ChunkState, sub_chunk: SubChunk, decision: Decision) -> None:
+    def chunk_refused(self, state: ChunkState, sub_chunk: SubChunk, decision: Decision) -> None:
         """See `ChunkRules`."""
         several = len(sub_chunk.records) > 1
         sub_chunk = sub_chunk._replace(shared=sub_chunk.shared or several)
@@ -80,7 +80,7 @@ class IdRules(ChunkRules):
         else:
             state.push(sub_chunk, LookUpReason.UNKNOWN_ID)
 
-    def refuse(self, state: ChunkState, sub_chunk: SubChunk) -> None:
+    def id_refused(self, state: ChunkState, sub_chunk: SubChunk) -> None:
         """Settle refused records. Look them up first if an earlier request may have had effect on them."""
         if sub_chunk.may_have_had_effect:
             state.push(sub_chunk._replace(again=0), LookUpReason.REFUSED)
@@ -151,7 +151,7 @@ class IdRules(ChunkRules):
         elif sub_chunk.may_be_ours:
             state.settle("done", sub_chunk, gone)
         else:
-            state.settle("absent", sub_chunk, gone, reason=sub_chunk.unproven)
+            state.settle("absent", sub_chunk, gone, reason=sub_chunk.reason_if_not_ours)
 
     def _there(self, state: ChunkState, rest: SubChunk, why: LookUpReason, found: Found) -> None:
         match why:
@@ -191,7 +191,7 @@ class IdRules(ChunkRules):
             kind: Kind = "done" if self.absence_reaches and sub_chunk.may_be_ours else "absent"
             state.settle(kind, sub_chunk, records, detail=detail, reason=UNPROVEN)
         elif why is LookUpReason.REFUSED and not sub_chunk.maybe_applied:
-            state.settle("refused", sub_chunk, records, detail=detail, reason=sub_chunk.unproven)
+            state.settle("refused", sub_chunk, records, detail=detail, reason=sub_chunk.reason_if_not_ours)
         elif why is LookUpReason.REFUSED and not state.can_look_up:
             state.settle("unknown", sub_chunk, records, detail=detail, reason=REFUSED_SINCE)
         elif why is LookUpReason.IN_DOUBT and state.protected and not state.can_look_up:

@@ -23,7 +23,7 @@ from bulkdel.core.redaction import IdRedactor
 from bulkdel.core.retry import RETRY_MAX_S
 from bulkdel.engine.backup import Backup, line_of
 from bulkdel.engine.drain import Stop
-from bulkdel.engine.session_context import SessionContext, write_settled
+from bulkdel.engine.session_context import SessionContext, enqueue_settled
 from bulkdel.engine.snapshot import Event
 from bulkdel.engine.strategy import WITHOUT_ROW, Strategy
 from bulkdel.engine.tally import counts_of
@@ -137,7 +137,8 @@ class ChunkInHand:
         if step.attempt > 1:
             await client.back_off(step.attempt - 1, self.state.after_s, context.world.chance())
 
-        def expired() -> bool:
+        def leaves_too_late() -> bool:
+            """Leave the gate, and renew the intent unless it is too late. Called just before the request leaves."""
             self._pass_gate()
             if self._id_may_be_reused() or self._is_stale(step.records.ids):
                 return True
@@ -146,8 +147,8 @@ class ChunkInHand:
 
         async with client.action_requests.sending():
             self._sent_at = self._sent_at or context.clocks()
-            decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, expired)
-        if decision is None:
+            decision = await client.ask(requests[step.request_no], read, self._worker, self._redact, leaves_too_late)
+        if decision is None:  # it was drained, or was too late
             if self._id_may_be_reused():
                 self.state.give_up()
             elif self._is_stale(step.records.ids):
@@ -166,7 +167,7 @@ class ChunkInHand:
         self.state.replied(decision, len(requests))
         self._worker.state = WorkerState.SETTLING
 
-    def write_outcomes(self) -> None:
+    def enqueue_outcomes(self) -> None:
         """Enqueue the outcomes of the chunk. Does not wait: the next intent of the worker is flushed after them.
 
         Some are held back, and with them some of earlier chunks (`core.held_outcomes`).
@@ -176,7 +177,7 @@ class ChunkInHand:
         if self._worker.state is WorkerState.ON_WIRE:
             state.touch()
         self._worker.state = WorkerState.IDLE
-        for sub_chunk in state.left if context.lookup.look_ups.possible else ():
+        for sub_chunk in state.left if context.lookup.look_ups.possible else ():  # `state.end` empties it
             tally.leave(unproven=sum(record.id in strategy.unproven for record in sub_chunk.records))
             for record in sub_chunk.records:
                 if record.id in strategy.loose:
@@ -185,15 +186,15 @@ class ChunkInHand:
                         "name, and a guard or a backup needs the one that is meant. In a new export, write the id as "
                         "the API shows it"
                     )
-        untouched, _ = state.end()
+        untouched, _ = state.end()  # takes refusals back, so `state.settled` is read after it
         entries: list[Entry] = []
-        controlled = context.lookup.control.proven and not context.lookup.control.uncontrolled
-        write_settled(context, context.held.take(state.settled, controlled=controlled), strategy.noted)
+        controlled = context.lookup.control.controlled
+        enqueue_settled(context, context.held.take(state.settled, controlled=controlled), strategy.noted)
         for why, records in self._by_reason(state.spared).items():
             entries.append(Skipped("excluded", Records.of(records).ranges, why))
             if why is not None:
                 tally.exclude(spared=len(records))
-            elif not state.protected:
+            elif not state.protected:  # the chunker has left those out already, and --limit does not count them
                 tally.exclude(kept=len(records))
         if released := self._intended.intersection(positions_in(untouched)):
             entries.append(Released(ranges_of(sorted(released))))

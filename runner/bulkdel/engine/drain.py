@@ -1,7 +1,8 @@
 """How a session drains: why it stops early, and what begins the drain.
 
-In a drain no new chunk begins and nothing is repeated; requests on the wire may finish. A signal, the caller, a
-failure, or the time of --not-after begins it. `engine.workers` ends the waits of its workers then.
+In a drain no new chunk begins, no action is sent and nothing is repeated. Requests on the wire may finish. One kind of
+request may still leave: the look-up that decides what a response meant (`chunk_steps.DECIDING`). A signal, the caller,
+a failure, or the time of --not-after begins it. `engine.workers` ends the waits of its workers then.
 """
 
 from __future__ import annotations

@@ -26,19 +26,22 @@ PASSES = 2
 
 
 async def settle_export(
-    read: Callable[[int], Iterator[Rows]], context: SessionContext, workers: Workers, left: Callable[[], int | None]
+    read: Callable[[int], Iterator[Rows]],
+    context: SessionContext,
+    workers: Workers,
+    limit_left: Callable[[], int | None],
 ) -> None:
     """Give every row of the export its outcome, or drain.
 
-    read: gives the rows from a position on. left: how many ids this session may settle; None for all.
+    read: gives the rows from a position on. limit_left: how many ids this session may settle; None for all.
     """
     progress, drain, tally, in_common = context.log.progress, context.drain, context.tally, context.job.in_common
     passes = 0
-    while passes < PASSES and not (drain.stop is not None or progress.complete or left() == 0):
+    while passes < PASSES and not (drain.stop is not None or progress.complete or limit_left() == 0):
         not_sent = tally.not_sent
         batches = takewhile(lambda _: drain.stop is None, read(progress.begin))
         doubts_wait = doubts_wait_s(context) > 0
-        chunks = chunks_of(batches, progress, context.chunk_size, context.protected, left(), in_common=in_common)
+        chunks = chunks_of(batches, progress, context.chunk_size, context.protected, limit_left(), in_common=in_common)
         chunks = (chunk for chunk in chunks if not (doubts_wait and chunk.doubt is not None))
         tally.begin_pass()
         await workers.run(chunks, partial(settle_chunk, context))  # each worker: one chunk after the other
@@ -46,7 +49,7 @@ async def settle_export(
         await workers.flush()
         if doubts_wait:  # the process before may still send its rows in doubt; meanwhile the fresh ones were sent
             await wait_for_doubts(context)
-        elif left() is None or tally.not_sent == not_sent:  # else other rows take the place of spared ones (--limit)
+        elif limit_left() is None or tally.not_sent == not_sent:  # else other rows take their place (--limit)
             passes += 1
 
 
@@ -57,7 +60,7 @@ async def settle_chunk(context: SessionContext, chunk: Chunk, worker: WorkerStat
     else:
         creation = CreationStrategy(chunk, worker, context, context.creations)
         in_hand = ChunkInHand(chunk, worker, context, creation)
-    await context.lookup.control.prove(worker)  # if no sample was looked up: all wait for one control
+    await context.lookup.control.prove_once(worker)  # if no sample was looked up: all wait for one control
     try:
         while (step := in_hand.next_step()) is not None:
             if isinstance(step, LookUp):
@@ -67,6 +70,6 @@ async def settle_chunk(context: SessionContext, chunk: Chunk, worker: WorkerStat
                 await in_hand.write_intent(step)  # durable before the request
                 await in_hand.send(step, requests)  # the response is read into a decision
     finally:
-        in_hand.write_outcomes()  # durable before they are counted
+        in_hand.enqueue_outcomes()  # they are counted when they are durable
     if in_hand.state.halt is not None:
         raise Halted(in_hand.state.halt)

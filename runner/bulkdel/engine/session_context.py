@@ -93,7 +93,7 @@ class SessionContext:
         return self.protected.meets_any(ids) or self.tally.own.meets_any(ids)
 
 
-def write_settled(
+def enqueue_settled(
     context: SessionContext, settled: Sequence[Settled], noted: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ) -> None:
     """Enqueue outcomes, and count them for --max-refused: too many refused ids begin the drain.
@@ -131,7 +131,7 @@ def write_held(context: SessionContext) -> None:
     If look-ups are possible, such a refused id stays in doubt. By the answer of the API nothing was done with it.
     """
     refused, left = context.held.end()
-    write_settled(context, refused)
+    enqueue_settled(context, refused)
     for part in left:
         if part.kind == "absent" or not context.lookup.look_ups.possible:
             context.log.enqueue(Released(part.records.ranges))

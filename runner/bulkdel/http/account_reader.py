@@ -21,10 +21,10 @@ class LookupResult(NamedTuple):
 
     accounts: the accounts that exist, by id as asked.
     unproven: ids that were not found, and may exist all the same.
-    unread: ids with a mark that no account of the same response has. `AccountLookup.find` looks up other accounts with
-        the mark. In its result, the ids that the server misreads are unproven.
-    empty: ids whose response held no account. Look-ups may have ceased to find any: see
-        `AccountLookup.find_proven`.
+    unread: ids with a mark that no account of the same response has. After `AccountLookup.find` those that the server
+        misreads are unproven too.
+    empty: ids whose response held no account. After `AccountLookup.find_proven` they are gone only if the control is
+        proven.
     """
 
     accounts: dict[str, Account]

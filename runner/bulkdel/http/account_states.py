@@ -62,10 +62,10 @@ class AccountStates:
 
     async def _controlled(self, account: Account, worker: WorkerStatus, texts: Sequence[str]) -> Reached:
         """As `_state`, with a control before it; and after it, if it says again that the account does not exist."""
-        if not await self._control.prove_now(worker):
+        if not await self._control.prove_again(worker):
             return None
         reached = await self._state(account, worker, texts)
-        return None if reached is Verdict.ABSENT and not await self._control.prove_now(worker) else reached
+        return None if reached is Verdict.ABSENT and not await self._control.prove_again(worker) else reached
 
     async def _control_passes(self, worker: WorkerStatus) -> bool:
         """Whether state calls can tell: they show a listed account that is not in the target state.

@@ -212,7 +212,7 @@ class AccountLookup:
 
     async def _controlled(self, looked: LookupResult, worker: WorkerStatus) -> LookupResult | None:
         """The result, after a control if a response was empty. None when look-ups have ceased to find accounts."""
-        proven = not looked.empty or await self.control.prove_now(worker)
+        proven = not looked.empty or await self.control.prove_again(worker)
         return None if not proven and (looked.accounts or self.control.lost) else looked
 
     def _parts(self, controls: Sequence[str], ids: Sequence[str]) -> list[Sequence[str]]:

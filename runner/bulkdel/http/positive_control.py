@@ -110,6 +110,11 @@ class PositiveControl:
         self._beside = [id_ for id_ in self._beside if id_ not in ids]
 
     @property
+    def controlled(self) -> bool:
+        """Whether an empty response counts now because a control has found an account."""
+        return self.proven and not self.uncontrolled
+
+    @property
     def has_account(self) -> bool:
         """Whether a control has an account to look up: the latest one had listed ones, or one is known."""
         return bool(self.listed or self.known)
@@ -123,7 +128,7 @@ class PositiveControl:
         self.proven, self.lost, self._proven_at = True, False, max(self._proven_at, began)
         self.uncontrolled = False
 
-    async def prove(self, worker: WorkerStatus) -> bool:
+    async def prove_once(self, worker: WorkerStatus) -> bool:
         """Look up accounts that another call lists, unless a look-up has found an account before.
 
         Best called before this session deletes anything: a listed account may be gone by the time of its look-up.
@@ -138,7 +143,7 @@ class PositiveControl:
                 self.lost = self.lost or (not passes and self._proven_before)
         return self.proven
 
-    async def prove_now(self, worker: WorkerStatus) -> bool:
+    async def prove_again(self, worker: WorkerStatus) -> bool:
         """Check that an empty response that has just come could have held an account.
 
         Look-ups that found accounts before may find none any more (a permission taken away, a broken index). So a
@@ -151,7 +156,7 @@ class PositiveControl:
         check fails: the key has lost the right to list, and perhaps the right to look up.
         """
         since = self._client.clock()
-        await self.prove(worker)
+        await self.prove_once(worker)
         async with self._lock:
             if self.proven and (self._proven_at < since or not self._beside):
                 began = self._client.clock()
@@ -161,7 +166,7 @@ class PositiveControl:
                     self.proven, self.lost = False, True
         return self.proven
 
-    async def check(self, worker: WorkerStatus) -> bool:
+    async def list_and_prove(self, worker: WorkerStatus) -> bool:
         """Read the control once, and look its accounts up unless a look-up has found one. False when it has no answer.
 
         When the key may not list accounts, nothing is known: then look-ups have no control. Raises Halted when the list
@@ -171,7 +176,7 @@ class PositiveControl:
             return True
         if await self.list_accounts(worker) is None:
             return False
-        await self.prove(worker)
+        await self.prove_once(worker)
         return True
 
     async def list_accounts(self, worker: WorkerStatus) -> Listed | None:

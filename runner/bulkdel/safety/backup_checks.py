@@ -27,7 +27,7 @@ READ_BYTES = 1 << 20
 
 def check_own_backup(opened: OpenedRun) -> None:
     """Refuse a session with another backup than the run has, or with none. Raises as `check_backup`."""
-    check_backup(opened.arguments, opened.log, proven=opened.proven)
+    check_backup(opened.arguments, opened.log, proven=opened.log_trusted)
 
 
 def check_backup(arguments: RunArguments, log: RunState | None, *, proven: bool = False) -> Saved | None:
@@ -103,7 +103,7 @@ def check_memberships(opened: OpenedRun) -> None:
             "sent are lost. Nothing more was sent. Leave it out, or begin a run of its own for the other ids."
         )
     _check_apart(arguments, wanted, () if arguments.backup is None else (arguments.backup,), "another backup")
-    if os.path.lexists(wanted) and (not opened.proven or logged_name(wanted, arguments.run) != known):
+    if os.path.lexists(wanted) and (not opened.log_trusted or logged_name(wanted, arguments.run) != known):
         raise NotAcceptable(
             f"{wanted}: is there already, and this run did not write it, or no session of it was begun by this user on "
             "this machine. Nothing was sent. Move it away, or name a new file (--backup-to)."

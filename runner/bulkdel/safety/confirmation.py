@@ -124,7 +124,7 @@ def _how_to_confirm(plan: RunPlan, wanted: Mapping[str, Any], given: Mapping[str
         other = [name for name in other if name != "--confirm"]
     if not other:
         return f"To confirm{of_all_ids(plan)}:\n  {plan.confirming_line}"
-    if plan.arguments.approved is not None and plan.is_own:  # the command without them would be confirmed by the plan
+    if plan.arguments.approved is not None and plan.begun_by_me_or_new:
         return "Find out why they differ. The plan confirms by itself; a value beside it has to be the plan's"
     key = "; the key decides the pool" if "--pool" in other else ""
     return (
@@ -192,7 +192,7 @@ def confirmation_due(plan: RunPlan, now: float) -> str | None:
     due = None
     if plan.by_another is not None:
         due = f"the last session {plan.by_another}, and you are {plan.person}"
-    elif not plan.is_own:
+    elif not plan.begun_by_me_or_new:
         due = "the log has no confirmation that this user has written on this machine"
     elif plan.more_excluded:
         due = "exclude files were added"

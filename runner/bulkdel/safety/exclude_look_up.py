@@ -68,10 +68,10 @@ async def look_up_excluded(
                 other = f"return another account for {_named(loose)}, or one that writes the id in another way"
                 raise _halted(id_type, other)
             records = [record for account in found.accounts.values() for record in account.records]
-            if of_run is not None and (why := untold([of_run.says_ids(record) for record in records])):
+            if why := untold([of_run.says_ids(record) for record in records]):
                 raise _halted(id_type, f"find accounts, but {why} ({name})")
             for account in found.accounts.values():
-                own = [id_ for record in account.records for id_ in (() if of_run is None else of_run.ids_of(record))]
+                own = [id_ for record in account.records for id_ in of_run.ids_of(record)]
                 ids.update(dict.fromkeys(own))
                 accounts += 1
                 without += not own

@@ -106,7 +106,7 @@ def check_no_copy(opened: OpenedRun) -> None:
     One that was handed over goes on in its copy. The hand-over of a restore is in the log of its run.
     """
     run, log = opened.arguments.run, opened.log
-    if log is None or log.complete or not opened.proven:
+    if log is None or log.complete or not opened.log_trusted:
         return
     original = original_of(run, log)
     first = original if original is None else undone_by(original) or original

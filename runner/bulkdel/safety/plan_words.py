@@ -529,7 +529,7 @@ def _gone_notes(plan: RunPlan) -> Iterator[Note]:
         is_there = plan.arguments.settings.as_confirmed or address_of(plan.arguments.export) is not None
         why = "is not read again" if is_there else "is not there"
         text = f"{plan.export.path} {why}: the rows are sent that {plan.run} has of it"
-        if not (plan.is_proven or plan.arguments.settings.sandbox):
+        if not (plan.begun_by_me or plan.arguments.settings.sandbox):
             text += ". No session of it was begun by this user on this machine, so it may say anything"
         yield Note("export_gone", text)
 

@@ -103,7 +103,7 @@ def prepare(
         options, packing = read_options(arguments, id_type), ExcludedWriter()
         read = _read_excluded(opened, options, reading, packing)
         more_excluded = check_excluded(log, read.files, arguments.run) if log else False
-        how = Reading.ANEW if log is None or not opened.proven else Reading.ROWS if more_excluded else Reading.LOGGED
+        how = Reading.ANEW if not opened.log_trusted else Reading.ROWS if more_excluded else Reading.LOGGED
         export_reading = ExportReading(arguments, options, reading, stack, target, read, rng)
         export = export_reading.of_new_run() if log is None else export_reading.of_log(log, how)
         if target is None:
@@ -226,7 +226,7 @@ async def with_sample_check(plan: RunPlan, asking: Asking, world: World = WORLD)
         if plan.copies_memberships and (memberships := plan.arguments.job.memberships) is not None:
             cost = await MembershipReader(client, memberships, chance).cost(WorkerStatus())
         if plan.shards and not plan.complete:  # before a shard deletes the accounts that a control of another one lists
-            await lookup.control.prove(WorkerStatus())
+            await lookup.control.prove_once(WorkerStatus())
         now, control = Instant(stamp(world.wall()), client.transport.ahead_s), lookup.control
         server = SampleCheck(
             auth.pool,
@@ -279,7 +279,7 @@ async def _sampled(plan: RunPlan, lookup: AccountLookup, sample: Sequence[str]) 
             )
         found.update(looked.accounts)
         unproven += len(looked.unproven)
-    if sample and not await lookup.control.check(WorkerStatus()):  # else the first doubt would tell
+    if sample and not await lookup.control.list_and_prove(WorkerStatus()):  # else the first doubt would tell
         raise Halted(
             f"{host}: signed in, but the list of {plan.words.noun}s that shows what look-ups can see could not be read "
             f"({lookup.failed}). {plan.words.nothing}. Run the same command again."

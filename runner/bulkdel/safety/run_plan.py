@@ -214,7 +214,7 @@ class OpenedRun:
         return self.log is not None and self.log.complete
 
     @property
-    def proven(self) -> bool:
+    def log_trusted(self) -> bool:
         """Whether the log is to be believed: this user has begun its last session, or nothing can be lost by it."""
         log = self.log
         return log is None or log.complete or self.arguments.settings.sandbox or mac_holds(log.start, self.own_key)
@@ -516,12 +516,12 @@ class RunPlan:
         return "names no user" if before is None else f"was that of {before}"
 
     @property
-    def is_own(self) -> bool:
+    def begun_by_me_or_new(self) -> bool:
         """Whether this user on this machine has begun the last session: its MAC shows it. True where there is none."""
-        return self.progress is None or self.progress.start is None or self.is_proven
+        return self.progress is None or self.progress.start is None or self.begun_by_me
 
     @property
-    def is_proven(self) -> bool:
+    def begun_by_me(self) -> bool:
         """Whether there is a last session, and its MAC shows that this user has begun it on this machine."""
         log = self.progress
         return log is not None and self.by_another is None and mac_holds(log.start, self.own_key)
@@ -529,7 +529,7 @@ class RunPlan:
     @property
     def confirming_line(self) -> CommandLine:
         """The command line that runs this plan without a question."""
-        if self.arguments.approved is not None and self.is_own:
+        if self.arguments.approved is not None and self.begun_by_me_or_new:
             return self.line.without(*CONFIRMING)
         command = "run" if self.arguments.undoes is None else self.line.command
         line = replace(self.line, command=command).without(*CONFIRMING)

@@ -351,7 +351,7 @@ class VerifySession(LoggedSession[Findings]):
         """Look up an account that another call lists. Raises Halted when it is not found."""
         lookup = live.lookup
         for _ in range(CONTROL_TRIES):  # a listed account may be deleted before it is looked up
-            if await lookup.control.prove_now(worker):
+            if await lookup.control.prove_again(worker):
                 return
         kind, noun = self._reopened.id_type.name, self._reopened.job.words.noun
         if not (lookup.control.listed or lookup.control.none_listed):
