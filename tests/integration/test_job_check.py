@@ -645,6 +645,16 @@ def test_a_job_without_look_ups(check: Callable[..., Checked]) -> None:
     assert checked.checks["look-up"]["ok"] is None
 
 
+def test_look_ups_that_raise_are_findings(check: Callable[..., Checked]) -> None:
+    def raises() -> NoLookUps:
+        raise LookupError("swordfish")
+
+    checked = check(job(look_ups=raises))
+    assert (checked.code, "swordfish" in str(checked)) == (1, False)
+    assert "contract/look-ups" in checked.wrong
+    assert "raised LookupError at test_job_check.py, line" in checked.checks["contract/look-ups"]["seen"]
+
+
 def test_look_ups_that_are_none_of_the_contract(check: Callable[..., Checked]) -> None:
     checked = check(job(look_ups=lambda: None))
     assert (checked.code, checked.wrong) == (1, {"contract/look-ups"})

@@ -483,6 +483,10 @@ def test_the_runs_of_a_csv_file(tmp_path: Path) -> None:
     (tmp_path / "pools.csv").write_text("name,export,id-field, id_field\na,a.jsonl,x,y\n")
     with pytest.raises(UsageError, match=r"pools.csv: two columns are 'id_field'"):
         read_batch(written(tmp_path, head))
+    for columns in ("credentials,credentials.KEY", "credentials.KEY,credentials"):
+        (tmp_path / "pools.csv").write_text(f"name,export,{columns}\na,a.jsonl,x,y\n")
+        with pytest.raises(UsageError, match=r"pools.csv, line 2: has 'credentials', and a key of it besides"):
+            read_batch(written(tmp_path, head))
 
 
 def test_a_plan_refuses_a_time_that_is_none(tmp_path: Path) -> None:

@@ -436,9 +436,13 @@ def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
                 run: dict[str, Any] = {}
                 for column, cell in zip(columns, map(str.strip, cells), strict=True):
                     table, dot, name = column.partition(".")
-                    if cell and dot:
+                    if not cell:
+                        continue
+                    if table in run and not (dot and isinstance(run[table], dict)):
+                        raise UsageError(f"{where}: has {table!r}, and a key of it besides. Leave one of them empty")
+                    if dot:
                         run.setdefault(table, {})[name] = _value_of(name, cell)
-                    elif cell:
+                    else:
                         run[table] = _value_of(table, cell)
                 found.append((where, run))
     except OSError as error:
