@@ -26,7 +26,7 @@ IDS = user_ids(2_500, seed=10)
 @mutant(
     "a token that ends before its turn comes is asked for again and again",
     "TokenAuth.ensure",
-    swap("0 < used_s * rate < 1", "False"),
+    swap("0 < used_s * rate < 1", "rate < 0"),
 )
 def test_a_token_that_ends_before_a_request_may_leave_ends_the_run(tmp_path: Path) -> None:
     with case(tmp_path, user_ids(10, seed=17), token_lifetime_s=1.0) as it:

@@ -304,7 +304,7 @@ def test_an_object_store_that_lies(tmp_path: Path) -> None:
 @mutant(
     "a run whose store is away for a while ends",
     "StoreLines.__init__",
-    swap("terms.patience_s", "min(terms.patience_s, terms.lease_s)"),
+    swap("terms.patience_s", "min(terms.patience_s, terms.world.lease_s)"),
 )
 def test_a_store_that_is_away_for_a_while(tmp_path: Path) -> None:
     """While the store is away nothing is sent for longer than the lease; then the run goes on by itself."""

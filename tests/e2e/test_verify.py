@@ -156,12 +156,12 @@ def test_every_one_of_25_lies_is_found_and_the_list_can_be_run(tmp_path: Path) -
 @mutant(
     "a key goes to the host that only a log names",
     "_find_target",
-    swap("check_named_host(job, options, path, arguments.line)", "None"),
+    swap("check_named_host(job, options, path, arguments.line)", "str(options)"),
 )
 @mutant(
     "a restore sends the key to the host that only a log names",
     "_checked_jobs",
-    swap("host is None", "host is not None"),
+    swap("check_named_host(undo, options, log, arguments.typed)", "str(options)"),
 )
 @mutant(
     "the host that only a log names stands in the command to paste",

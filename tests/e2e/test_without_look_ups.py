@@ -341,7 +341,7 @@ def test_refused_after_a_lost_answer_is_unknown(bench: Bench) -> None:
     "ChunkState._answered",
     swap(
         "self._done(part, part.records, detail, takes)",
-        "self.rules.refused(self, part, decision._replace(next_step=NextStep.SPLIT))",
+        "self.rules.chunk_refused(self, part, decision._replace(next_step=NextStep.SPLIT))",
     ),
 )
 def test_answers_per_id(bench: Bench) -> None:
