@@ -267,7 +267,7 @@ class Run:
         arguments: RunArguments,
         *,
         rows: Rows | None = None,
-        world: World | None = None,
+        world: World = WORLD,
         events_max: int = QUEUE_MAX,
         chunk_events: bool = True,
         before_sending: Callable[[], None] | None = None,
@@ -282,7 +282,7 @@ class Run:
         self._before_sending = before_sending
         self._make_session = make_session or _in_this_process
         self._rows = rows
-        self._world = world or WORLD
+        self._world = world
         self._reading = ReadingProgress()
         self._stack = ExitStack()
         self._events = Events(events_max)
@@ -544,7 +544,6 @@ class Run:
                 self._log,
                 start=start_facts(plan, self._confirmed, world.pid()),
                 key=key,
-                world=world,
                 on_event=self._events.put,
                 chunk_events=self._chunk_events,
                 changes=self._changes,

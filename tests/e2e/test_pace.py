@@ -25,7 +25,7 @@ IDS = user_ids(2_500, seed=10)
 
 @mutant(
     "a token that ends before its turn comes is asked for again and again",
-    "TokenAuth.ensure",
+    "TokenAuth._used_s",
     swap("0 < used_s * rate < 1", "rate < 0"),
 )
 def test_a_token_that_ends_before_a_request_may_leave_ends_the_run(tmp_path: Path) -> None:

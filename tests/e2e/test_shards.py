@@ -623,10 +623,10 @@ def test_the_log_of_a_run_that_was_lost_is_not_made_anew_beside_those_of_its_sha
     swap(
         "if self._log.failure is None:\n"
         "    with suppress(NotAcceptable):\n"
-        "        return await asyncio.to_thread(read_log, self._place, partly=True)",
+        "        return await asyncio.to_thread(read_log, self._log.place, partly=True)",
         "if self._log is not None:\n"
         "    with suppress(FileFailed if self._log else NotAcceptable):\n"
-        "        return await asyncio.to_thread(read_log, self._place, partly=True)",
+        "        return await asyncio.to_thread(read_log, self._log.place, partly=True)",
     ),
 )
 @pytest.mark.soak

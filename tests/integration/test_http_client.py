@@ -33,6 +33,7 @@ from bulkdel.http.lookup import AccountLookup
 from bulkdel.http.positive_control import SeenBefore
 from bulkdel.http.rate_limiter import RateLimiter
 from bulkdel.http.transport import HttpTransport, TransportOptions
+from bulkdel.place.lease import Terms
 from bulkdel.place.opening import log_at
 from bulkdel.world import World
 from bulkdel_jobs.delete_users import DeleteUsers
@@ -377,7 +378,7 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
 
     async with opened(response, patience_s=900.0) as world:
         header = Header("t", "r", "2026-01-01T00:00:00.000Z", {}, "x", {}, counts, None, {}, input=NO_INPUT)
-        checkpoint = Checkpoint.create(log_at(path), header)
+        checkpoint = Checkpoint.create(log_at(path, Terms(world=World(chance=lambda: 0.0))), header)
         id_type = ID_TYPES["user_id"]
         lookup = AccountLookup(world.client, UserLookUps(id_type), lambda: 0.0, seen=SeenBefore(proven=True))
         drain = Drain()
@@ -394,12 +395,11 @@ async def log_after(folder: Path, response: bytes) -> list[dict[str, Any]]:
             administrator=IdSet(id_type),
             tally=Tally(IdSet(id_type), succeeded=False),
             held=HeldOutcomes(),
-            world=World(chance=lambda: 0.0),
             drain=drain,
             backup=None,
             protected=IdSet(id_type),
         )
-        workers = Workers(world.client, checkpoint, drain, context.world, concurrency=1, drain_s=1)
+        workers = Workers(world.client, checkpoint, drain, concurrency=1, drain_s=1)
         chunk = Chunk(Records((0, 1), ("a", "b")))
         await workers.run(iter([chunk]), partial(settle_chunk, context))
         assert drain.stop is not None

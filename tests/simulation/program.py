@@ -74,11 +74,11 @@ class Machine:
         checked = Reopened.open(run, None, stack)
         index = checked.log_index
         pinned = {"run_id": index.progress.header.run_id, "log_sha256": index.sha256, "sample": settings.sample}
-        terms = Terms(settings.patience, world=self.world(pid=0))
+        terms = Terms(settings.patience, world=self.world())
         skipped, at = index.progress.skipped.rows, stamp(self.wall())
         log, _ = open_findings_log(findings, pinned, skipped, terms, at=at, again=False, key=KEY)
         stack.callback(log.close)
-        return VerifySession(checked, log, job.target(TargetOptions(HOST, {}, {})), settings, self.world())
+        return VerifySession(checked, log, job.target(TargetOptions(HOST, {}, {})), settings)
 
     @property
     def its(self) -> tuple[Callable[[], float], Callable[[], float]]:

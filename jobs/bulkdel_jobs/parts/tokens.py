@@ -217,30 +217,32 @@ class TokenAuth:
                 return
             try:
                 fresh = await self.sign_in()
+                used_s = self._used_s(fresh)
             except Halted as halted:
                 self._halted = str(halted)  # the other requests that wait would be refused too
                 raise
-            if self.pool not in {None, fresh.pool}:
-                self._halted = (
-                    f"the token is for user pool {fresh.pool}, but this run is for {self.pool}: nothing more is sent; "
-                    f"use the access key of {self.pool}"
-                )
-                raise Halted(self._halted)
-            margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)
-            used_s, rate = fresh.expires_in_s - margin_s, self.sign_in.rate_limiter.rate
-            if 0 < used_s * rate < 1:  # a sign-in takes the turn of a request
-                self._halted = (
-                    f"a token lives {fresh.expires_in_s:g} s, and at {rate:g} requests a second it has ended before "
-                    "the next request may leave. Nothing more is sent. Raise --rate, or let the server give longer "
-                    "tokens"
-                )
-                raise Halted(self._halted)
             self.pool, self.users = fresh.pool, fresh.users
             self._issued.append(fresh.token)
             self._hidden = pattern_of(*self.sign_in.secrets, *self._issued)
             self._generation += 1
             self._ready = self.sign_in.token_headers(fresh), self._generation
             self._stale_at = self.clock() + used_s
+
+    def _used_s(self, fresh: FreshToken) -> float:
+        """How long this token is used. Raises Halted for another pool, or when it ends before a request can leave."""
+        if self.pool not in {None, fresh.pool}:
+            raise Halted(
+                f"the token is for user pool {fresh.pool}, but this run is for {self.pool}: nothing more is sent; "
+                f"use the access key of {self.pool}"
+            )
+        margin_s = min(MARGIN_MAX_S, MARGIN_SHARE * fresh.expires_in_s)
+        used_s, rate = fresh.expires_in_s - margin_s, self.sign_in.rate_limiter.rate
+        if 0 < used_s * rate < 1:  # a sign-in takes the turn of a request
+            raise Halted(
+                f"a token lives {fresh.expires_in_s:g} s, and at {rate:g} requests a second it has ended before "
+                "the next request may leave. Nothing more is sent. Raise --rate, or let the server give longer tokens"
+            )
+        return used_s
 
     def rejected(self, generation: int) -> None:
         """See `bulkdel.job.Auth`. A 401 to an older token, or to one that is given up already, changes nothing."""

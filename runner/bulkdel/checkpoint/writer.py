@@ -48,7 +48,8 @@ Queued = tuple[Entry, bytes, bytes | None]
 class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
     """A log that is locked for this process. `enqueue` and `flush` belong to one event loop at a time.
 
-    progress: the state that the durable entries describe. recovered: the file with a torn tail, if there was one.
+    place: where the log is. path: of the log, for messages. progress: the state that the durable entries describe.
+    recovered: the file with a torn tail, if there was one.
     failure, lost: see `CommitQueue`; the items are `Queued`.
     """
 
@@ -58,6 +59,7 @@ class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
         self._file = file
         self._closed = False
         self.progress = progress
+        self.place = file.place
         self.path = file.place.where
         self.recovered = file.recovered
 
@@ -194,7 +196,7 @@ class LogWriter(CommitQueue[Queued, Entry], Generic[F]):
             )
         # Without the file the same command would start over; a run would count the ids that it deleted as absent.
         gone = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ESTALE}
-        todo = "Put back what was there" if gone else self._file.place.mend
+        todo = "Put back what was there" if gone else self.place.mend
         return FileFailed(
             f"{self.path}: the log cannot be written: {reason}. Nothing more is sent. {todo}, then run the same "
             "command again: it goes on from what the log holds."

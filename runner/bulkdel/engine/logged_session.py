@@ -11,16 +11,15 @@ from bulkdel.checkpoint.reader import F
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.core.log_entries import Session, stamp
 from bulkdel.engine.drain import Drain
-from bulkdel.world import World
 
 
 class LoggedSession(Generic[F]):
-    """The base of a session: of a run, or of a verification."""
+    """The base of a session: of a run, or of a verification. Its world is that of its log."""
 
-    def __init__(self, log: LogWriter[F], world: World, key: bytes | None = None) -> None:
+    def __init__(self, log: LogWriter[F], key: bytes | None = None) -> None:
         """key: for the MACs of its session entries; None for none."""
         self._log = log
-        self._world = world
+        self._world = log.place.world
         self._key = key
         self._drain = Drain()
 

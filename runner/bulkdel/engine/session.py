@@ -49,7 +49,6 @@ from bulkdel.job import FindsCreated
 from bulkdel.place.lease import Terms
 from bulkdel.run_place import logged_name
 from bulkdel.safety.run_plan import RunPlan
-from bulkdel.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +84,12 @@ class RunSession(LoggedSession[RunState], ABC):
         log: Checkpoint,
         *,
         start: Mapping[str, Any],
-        world: World,
         on_event: Callable[[Event], None],
         key: bytes | None = None,
         chunk_events: bool = True,
         changes: Changes | None = None,
     ) -> None:
-        super().__init__(log, world, key)
+        super().__init__(log, key)
         self._plan = plan
         self._start = start
         self._on_event = on_event
@@ -165,7 +163,7 @@ class SendingSession(RunSession):
             context = self._context(client, lookup, backup)
             concurrency, drain_s = settings.in_flight, settings.drain
             self._workers = workers = Workers(
-                client, log, self._drain, world, concurrency=concurrency, drain_s=drain_s, until=self._until
+                client, log, self._drain, concurrency=concurrency, drain_s=drain_s, until=self._until
             )
             self._control = control = self._control_of(workers)
             throttled = ThrottledNotes(client, log, world.wall)
@@ -214,7 +212,6 @@ class SendingSession(RunSession):
             several_requests=plan.arguments.job.chunk_requests(plan.arguments.parameters) > 1,
             log=log,
             id_type=plan.id_type,
-            world=self._world,
             drain=self._drain,
             protected=plan.protected,
             administrator=IdSet(plan.id_type, plan.server.administrator),

@@ -53,7 +53,6 @@ class SessionContext:
     job: Job
     log: Checkpoint
     id_type: IdType
-    world: World
     drain: Drain
     protected: IdSet
     chunk_size: int
@@ -71,6 +70,11 @@ class SessionContext:
     gate: Gate = field(default_factory=OpenGate)
     on_event: Callable[[Event], None] | None = None
     creations: Creations | None = None
+
+    @property
+    def world(self) -> World:
+        """The world of the log."""
+        return self.log.place.world
 
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""

@@ -23,7 +23,6 @@ from bulkdel.engine.snapshot import Snapshot
 from bulkdel.errors import FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.job import job_faults
-from bulkdel.world import World
 
 T = TypeVar("T")
 
@@ -104,7 +103,6 @@ class Workers:
         client: Client,
         log: LogWriter[Any],
         drain: Drain,
-        world: World,
         *,
         concurrency: int,
         drain_s: float,
@@ -118,7 +116,6 @@ class Workers:
         self.client = client
         self._log = log
         self._drain = drain
-        self._world = world
         self.concurrency = concurrency
         self._drain_s = drain_s
         self._until = until
@@ -136,7 +133,7 @@ class Workers:
         self._tasks = {}
         self._work_of = lambda worker: self._work(prefetch, settle, worker)
         self._start_workers()
-        time = watch_time(lambda: self._until, self._world.wall, drain)
+        time = watch_time(lambda: self._until, self._log.place.world.wall, drain)
         watches = [client.watch_patience(), self._log.watch_failure(), time]
         watching = [asyncio.create_task(self._drain_on_failure(watch)) for watch in watches]
         draining = asyncio.create_task(drain.begun.wait())

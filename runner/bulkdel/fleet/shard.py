@@ -136,7 +136,6 @@ class _Process:
     def __init__(
         self, plan: RunPlan, log: Checkpoint, order: Order, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        world = World(lease_s=order.lease_s)
         self._log = log
         self._reader = reader
         self._writer = writer
@@ -145,8 +144,7 @@ class _Process:
         self._session = SendingSession(
             plan,
             log,
-            start=start_facts(plan, None, world.pid()),
-            world=world,
+            start=start_facts(plan, None, log.place.world.pid()),
             on_event=self._event,
         )
 

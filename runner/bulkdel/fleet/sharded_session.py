@@ -38,8 +38,6 @@ from bulkdel.fleet.shard_logs import ShardLogs
 from bulkdel.fleet.shard_totals import ShardState, ShardStates, added
 from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.http.client import throttled_words
-from bulkdel.place.lease import Terms
-from bulkdel.place.opening import log_place
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.threads import in_thread
 
@@ -62,7 +60,6 @@ class ShardedSession(RunSession):
         """engine: places the processes; None means this machine. more: as of `RunSession`."""
         super().__init__(plan, log, **more)
         self._engine = engine or LocalProcesses(plan.arguments.environ)
-        self._place = log_place(plan.run, Terms.of(plan.arguments.settings, self._world))
         self._shards = ShardStates()
         self._sending: _Sending | None = None  # while the shards send
         self._started = False  # whether the log has the start of this session
@@ -71,7 +68,7 @@ class ShardedSession(RunSession):
         """See `RunSession`."""
         plan, log, began = self._plan, self._log, self._world.steady()
         killed = plan.progress is not None and plan.progress.under_way is not None
-        logs = ShardLogs(self._place, log.progress)
+        logs = ShardLogs(log.place, log.progress)
         stopped = threading.Event()
         beginning = in_thread(lambda: logs.begin(stopped), stopped.set)
         if not await ended_before(self._drain.begun.wait(), beginning):
@@ -199,9 +196,9 @@ class ShardedSession(RunSession):
             await self._log.flush()
         if self._log.failure is None:
             with suppress(NotAcceptable):
-                return await asyncio.to_thread(read_log, self._place, partly=True)
+                return await asyncio.to_thread(read_log, self._log.place, partly=True)
         of_shards = RunState(progress.header, skipped=progress.skipped)
-        return await asyncio.to_thread(read_shards, self._place, of_shards)
+        return await asyncio.to_thread(read_shards, self._log.place, of_shards)
 
     async def _end(self, began: float) -> SessionResult:
         """Add up, and write the stop entry."""

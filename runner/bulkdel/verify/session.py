@@ -52,7 +52,6 @@ from bulkdel.settings import VerifySettings
 from bulkdel.store_path import in_store
 from bulkdel.verify.findings import findings_log, next_findings_path
 from bulkdel.verify.restored import NOT_RESTORED, Restored
-from bulkdel.world import WORLD, World
 
 FAILED_MAX = 20
 """Look-ups that may fail in a row before a control checks whether any can succeed."""
@@ -195,7 +194,6 @@ class VerifySession(LoggedSession[Findings]):
         log: LogWriter[Findings],
         target: Target,
         settings: VerifySettings,
-        world: World = WORLD,
         *,
         keeper: KeeperAddress | None = None,
         restored: Restored = NOT_RESTORED,
@@ -204,7 +202,7 @@ class VerifySession(LoggedSession[Findings]):
 
         keeper: of the rate that this process shares with others.
         """
-        super().__init__(log, world)
+        super().__init__(log)
         self._keeper = keeper
         self._reopened = reopened
         self._target = target
@@ -235,7 +233,7 @@ class VerifySession(LoggedSession[Findings]):
                 )
             self._note_start(stack, process_facts(world.pid()))
             await log.begun()
-            workers = Workers(client, log, self._drain, world, concurrency=settings.in_flight, drain_s=DRAIN_S)
+            workers = Workers(client, log, self._drain, concurrency=settings.in_flight, drain_s=DRAIN_S)
             look_ups = self._target.look_ups(self._reopened.id_type)
             live = self._live = _Live(workers, AccountLookup(client, look_ups, world.chance, needs_account=True))
             await self._alone(live, self._control)

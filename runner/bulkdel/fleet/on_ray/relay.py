@@ -118,7 +118,10 @@ class Relay:
             elif kind not in (Kind.RATE, Kind.RATE_END):
                 yield Kind(kind), key, line
             elif writer is not None:
-                writer.write(line) if kind == Kind.RATE else writer.close()
+                if kind == Kind.RATE:
+                    writer.write(line)
+                else:
+                    writer.close()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Begin a connection of the process."""
