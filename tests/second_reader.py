@@ -51,7 +51,7 @@ class Log:
     def counts(self) -> dict[str, int]:
         """Rows by word, with the job's names; words that do not occur in the job are left out."""
         names, counts = (
-            self.header.get("keys") or self.header["names"],
+            self.header.get("keys") or self.header.get("names", {}),
             {word: self.ends.count(mark) for word, mark in MARKS.items()},
         )
         left = (word for word, count in counts.items() if count or word in names or word not in KINDS[:3])

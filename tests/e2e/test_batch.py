@@ -817,7 +817,7 @@ def with_members(kind: str, change: Mapping[str, Any], entry: dict[str, Any], *,
 
 @mutant(
     "a member of another type in the log of a batch is read",
-    "_CONFIRMED_RUN",
+    "CONFIRMED_RUN",
     swap('("job", "host", "pool", "sha256", "digest", "spec")', '("job", "host", "pool", "sha256", "spec")'),
 )
 @mutant(

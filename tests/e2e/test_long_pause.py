@@ -175,7 +175,7 @@ async def test_ids_that_are_never_given_again_need_no_new_confirmation(tmp_path:
 @mutant(
     "the age of an intent is that of the monotonic clock",
     "ChunkInHand._renew_intent",
-    swap("self._context.age_s(self._enqueued_at)", "self._context.world.steady() - self._enqueued_at[1]"),
+    swap("self._context.age_s(self._enqueued_at)", "self._context.log.place.world.steady() - self._enqueued_at[1]"),
     case="the monotonic clock stands still",
 )
 @each_pause
@@ -249,13 +249,13 @@ async def test_an_account_that_has_the_id_since_a_long_pause_is_in_the_backup(cl
 @mutant(
     "an email was sent first as long ago as the monotonic clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._context.age_s(self._sent_at)", "self._context.world.steady() - self._sent_at[1]"),
+    swap("self._context.age_s(self._sent_at)", "self._context.log.place.world.steady() - self._sent_at[1]"),
     case="the monotonic clock stands still",
 )
 @mutant(
     "an email was sent first as long ago as the wall clock says",
     "ChunkInHand._id_may_be_reused",
-    swap("self._context.age_s(self._sent_at)", "self._context.world.wall() - self._sent_at[0]"),
+    swap("self._context.age_s(self._sent_at)", "self._context.log.place.world.wall() - self._sent_at[0]"),
     case="the wall clock is set back",
 )
 @each_pause

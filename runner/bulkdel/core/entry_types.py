@@ -1,7 +1,7 @@
-"""The types of the members of each entry of a log: one table, which every entry that is read is compared with.
+"""The types of the members of entries, and of facts: every entry that is read is compared with them.
 
-Another person may have written the log. The program may use a value that the table admits without further checks. The
-table does not restrict members that it does not name: a reader accepts unknown facts.
+Another person may have written the log. The program may use a value that its type admits without further checks. The
+types do not restrict members that they do not name: a reader accepts unknown facts.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ NUMBER = (int, float)
 # A type is a class, a tuple of types of which one fits, a list with the type of its members, `Each`, `Such`, or an
 # object by its members. A member whose name ends in a question mark may be missing.
 
-_COUNTS = dict.fromkeys(("rows", "ids", *SKIPS), WHOLE)
+COUNTS = dict.fromkeys(("rows", "ids", *SKIPS), WHOLE)
 
 _SOURCE = {
     **dict.fromkeys(("format?", "compression?", "encoding?"), str),
@@ -98,7 +98,7 @@ _SOURCE = {
     "id_column?": (WHOLE, NONE),
 }
 
-_PINNED = {
+PINNED = {
     **dict.fromkeys(("job", "host", "id_type", "sha256"), str),
     "pool": TEXT,  # a run that has not signed in has none
     "bytes": WHOLE,
@@ -106,7 +106,7 @@ _PINNED = {
     "table?": dict,
 }
 
-_CONFIRMED = {
+CONFIRMED = {
     "ids?": WHOLE,
     "how?": str,
     **dict.fromkeys(("pool?", "host?"), TEXT),
@@ -114,41 +114,34 @@ _CONFIRMED = {
     "plan?": {"sha256": str, "planned_at": str, "planned_by": dict, "require_other_user": bool},
 }
 
+INPUT = {"index": SHA256, "content": SHA256}
+
+EXPORT_OBJECT = {"bytes?": (WHOLE, NONE), **dict.fromkeys(("address?", "etag?", "version?", "modified?"), TEXT)}
+
 _BYTES = {"sha256": SHA256, "bytes": WHOLE}
 
-_HEADER = {
-    "format": int,
-    **dict.fromkeys(("tool", "noun?"), str),
-    "export_path": PATH,
-    "input": {"index": SHA256, "content": SHA256},
-    "skipped_sha256": (SHA256, NONE),
-    "excluded_sha256?": SHA256,
-    "run_id": RUN_ID,
-    "at": TIME,
-    "pinned": _PINNED,
-    "export_object?": {"bytes?": (WHOLE, NONE), **dict.fromkeys(("address?", "etag?", "version?", "modified?"), TEXT)},
-    "excluded": Each(str),
-    "counts": _COUNTS,
-    "export_state?": [int],
-    "invalid?": {"why": Each(WHOLE), "rows": _BYTES, "reasons": _BYTES},
-    "sample": (
-        {
-            **dict.fromkeys(("asked?", "found?"), WHOLE),
-            **dict.fromkeys(("statuses?", "sign_ins?"), Each(WHOLE)),
-            "newest?": (TIME, NONE),
-            "future_s?": NUMBER,
-            "ahead_s?": (int, NONE),
-            "read?": [str],
-        },
-        NONE,
-    ),
-    "confirmed": _CONFIRMED,
-    **dict.fromkeys(("names", "keys?"), Each(str)),
-    "parameters": Each((str, bool, int, float, NONE, [str], {"path": str, "sha256": str})),
-    "guards?": dict,
-    "shards?": [WHOLE],
-    "shard?": list,
+INVALID = {"why": Each(WHOLE), "rows": _BYTES, "reasons": _BYTES}
+
+SAMPLE = {
+    **dict.fromkeys(("asked?", "found?"), WHOLE),
+    **dict.fromkeys(("statuses?", "sign_ins?"), Each(WHOLE)),
+    "newest?": (TIME, NONE),
+    "future_s?": NUMBER,
+    "ahead_s?": (int, NONE),
+    "read?": [str],
 }
+
+PARAMETER = (str, bool, int, float, NONE, [str], {"path": str, "sha256": str})
+
+EXCEPTION = {"position": WHOLE, "id?": str, "detail?": dict}
+
+CONFIRMED_RUN = {
+    **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), str),
+    **dict.fromkeys(("ids", "rows"), WHOLE),
+    "id_reusable": bool,
+}
+
+SUMMARY = Such(_is_summary)
 
 _START = {
     **dict.fromkeys(("note?", "as?"), TEXT),
@@ -164,11 +157,11 @@ _START = {
         "max_ids?": WHOLE,
         "require_other_user?": bool,
     },
-    "asked?": _COUNTS,
+    "asked?": COUNTS,
     "excluded?": Each(str),
     "guards?": dict,
     "verdicts?": dict,
-    "confirmed?": (_CONFIRMED, NONE),
+    "confirmed?": (CONFIRMED, NONE),
 }
 
 _STOP = {
@@ -197,72 +190,31 @@ _FORGET = {"state?": str, **dict.fromkeys(("removed?", "bytes?"), WHOLE), "files
 
 _HANDOVER = dict.fromkeys(("archive?", "handover?"), str)
 
-_CONFIRMED_RUN = {
-    **dict.fromkeys(("job", "host", "pool", "sha256", "digest", "spec"), str),
-    **dict.fromkeys(("ids", "rows"), WHOLE),
-    "id_reusable": bool,
+_FACTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("session", "start"): _START,
+    ("session", "stop"): _STOP,
+    ("change", "concurrency"): {"value": int},
+    ("change", "until"): {"value": TIME},
+    **{("change", what): {"value": bool} for what in ("paused", "stop")},
+    ("change", "schedule"): {"value": (*NUMBER, NONE)},
+    **{("change", what): {"value": NUMBER} for what in ("rate", "slowed")},
+    ("annotation", "undo"): _UNDO,
+    ("annotation", "forget"): _FORGET,
+    ("annotation", "handover"): _HANDOVER,
 }
+"""The members that depend on a word of the entry, by the type of the entry and this word."""
 
-_EVENT = {"event": str, "at": TIME, "log_sha256": str}
-
-TYPES: Mapping[str, Mapping[str, Any]] = {
-    "header": _HEADER,
-    "skipped": {"reason": str, "ranges": list, "why?": TEXT},
-    "memberships": {"at": TIME, "path": PATH, **dict.fromkeys(("size", "crc", "groups", "roles", "members"), WHOLE)},
-    "intent": {"at": TIME, "ranges": list, "backup?": [WHOLE], "ahead_s?": (int, NONE)},
-    "outcome": {
-        "at": TIME,
-        "attempts": WHOLE,
-        "kind": str,
-        "ranges": list,
-        **dict.fromkeys(("request_id?", "reason?"), TEXT),
-        "exceptions?": [{"position": WHOLE, "id?": str, "detail?": dict}],
-        "ahead_s?": (int, NONE),
-    },
-    "released": {"ranges": list},
-    "session": _EVENT,
-    "session start": _START,
-    "session stop": _STOP,
-    "change": {"at": TIME, "what": str, "source": str, "user?": TEXT, "confirmed?": (_CONFIRMED, NONE)},
-    "change concurrency": {"value": int},
-    "change until": {"value": TIME},
-    **{f"change {what}": {"value": bool} for what in ("paused", "stop")},
-    "change schedule": {"value?": (*NUMBER, NONE)},
-    **{f"change {what}": {"value": NUMBER} for what in ("rate", "slowed")},
-    "throttled": {"at": TIME, "responses": WHOLE},
-    "annotation": _EVENT,
-    "annotation undo": _UNDO,
-    "annotation forget": _FORGET,
-    "annotation handover": _HANDOVER,
-    "verify": {"format": int, "tool": str, "at": TIME, "pinned": {"sample?": (WHOLE, NONE)}},
-    "found": {"at": TIME, "finding": str, "ranges": list, "mac?": TEXT},
-    "batch": {"format": int, "tool": str, "at": TIME, "file": str},
-    "planned": {"at": TIME, "ids": WHOLE, "digest": str, "runs": Each({"digest": str, "ids": WHOLE})},
-    "confirmed": {
-        "at": TIME,
-        "ids": WHOLE,
-        "mac?": TEXT,
-        "runs": Each(_CONFIRMED_RUN),
-        **dict.fromkeys(("digest", "how", "user"), str),
-    },
-    "run_begun": {"at": TIME, "name": str},
-    "run_ended": {"at": TIME, "name": str, "exit": WHOLE, "facts": Such(_is_summary)},
-}
-"""By the type of the entry; and by its type with its event, or with what it changes, for the other members of it."""
-
-_EVENTS = {"session": "event", "annotation": "event", "change": "what"}
-"""The member that determines the other members of an entry of this type."""
+_WORDS = {"session": "event", "annotation": "event", "change": "what"}
+"""The member with this word, by the type of the entry."""
 
 _Check = Callable[[Any, str], None]
 """Raises TypeError or KeyError, with the name of the value, unless it has its type."""
 
 
-def check_types(data: Mapping[str, Any]) -> None:
-    """Raise TypeError or KeyError, naming the member, unless each member of this entry has its type."""
-    kind = data["type"]
-    _CHECKS[kind](data, "")
-    if kind in _EVENTS and (more := _CHECKS.get(f"{kind} {data[_EVENTS[kind]]}")):
-        more(data, "")
+def check_facts(data: Mapping[str, Any]) -> None:
+    """Raise TypeError or KeyError, naming the member, unless the members that depend on a word have their types."""
+    if (member := _WORDS.get(data["type"])) is not None:
+        _CHECKS[data["type"], data[member]](data, "")
 
 
 def check_of(wanted: Any) -> _Check:
@@ -335,4 +287,4 @@ def _one_of(checks: Sequence[_Check]) -> _Check:
     return check
 
 
-_CHECKS = {kind: _object(members) for kind, members in TYPES.items()}
+_CHECKS = {words: _object(members) for words, members in _FACTS.items()}

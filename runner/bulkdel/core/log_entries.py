@@ -1,5 +1,8 @@
 """The entries of the checkpoint log, and the lines that hold them. Owns the format; knows no file.
 
+The class of an entry describes it. Each attribute is a member of an object in a line: its annotation has the type that
+is checked (`Member`), and while it has its default it is left out of the line.
+
 A line is one commit: `{"seq":1,"entries":[…],"nonce":"…","crc":"1a2b3c4d"}` and a newline. docs/log-format.md is the
 specification. Ranges are half-open `[start, stop)` pairs of positions. Times are UTC, ISO 8601 with milliseconds.
 """
@@ -9,15 +12,36 @@ from __future__ import annotations
 import enum
 import reprlib
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import orjson
 
-from bulkdel.core.entry_types import check_types
+from bulkdel.core.entry_types import (
+    CONFIRMED,
+    CONFIRMED_RUN,
+    COUNTS,
+    EXCEPTION,
+    EXPORT_OBJECT,
+    INPUT,
+    INVALID,
+    NONE,
+    PARAMETER,
+    PATH,
+    PINNED,
+    RUN_ID,
+    SAMPLE,
+    SHA256,
+    SUMMARY,
+    TIME,
+    WHOLE,
+    Each,
+    check_facts,
+    check_of,
+)
 from bulkdel.core.guards import NO_GUARDS, Guards, Spared
 from bulkdel.core.outcome import KINDS, SKIPS, USER, Kind, Skip
 from bulkdel.core.ranges import Ranges
@@ -52,11 +76,67 @@ class Unreadable(Exception):
     """A sound line that this version must not interpret: an unknown entry, a newer format, a contradiction."""
 
 
+class Member(NamedTuple):
+    """A member of an entry in a line. type: see `entry_types`. read: makes the attribute of it. write: the opposite."""
+
+    type: Any
+    read: Callable[[Any], Any] = lambda value: value
+    write: Callable[[Any], Any] = lambda value: value
+
+
+def _word(what: str, words: Iterable[str]) -> Member:
+    """One of these words. An unknown one is no damage: a newer version may have it. what: the member, for people."""
+    known = {str(word): word for word in words}
+
+    def read(value: str) -> str:
+        if value not in known:
+            raise Unreadable(f"unknown {what} {value!r}: written by a newer bulkdel?")
+        return known[value]
+
+    return Member(str, read)
+
+
+def _ranges(value: Any) -> Ranges:
+    found: Ranges = tuple(map(tuple, value))
+    last = -1
+    for start, stop in found:
+        if not (type(start) is int and type(stop) is int and last < start < stop):
+            raise ValueError(f"ranges must ascend: {value!r}")
+        last = stop - 1
+    return found
+
+
+def _counts(value: Mapping[str, int]) -> Mapping[str, int]:
+    return {name: value[name] for name in COUNTS}
+
+
+Time = Annotated[str, Member(TIME)]
+Whole = Annotated[int, Member(WHOLE)]
+Rows = Annotated[Ranges, Member(list, _ranges)]
+Ahead = Annotated[int | None, Member((int, NONE))]
+"""How far the server's clock was ahead of ours (`account_match.Instant`), seconds."""
+
+Names = Annotated[Mapping[str, str], Member(Each(str), write=dict)]
+
+FACTS = Member(dict)
+"""The attribute with all members of the entry that are no attributes."""
+
+Facts = Annotated[Mapping[str, Any], FACTS]
+
+
 class Shard(NamedTuple):
     """Which part of a run a log is about. number: from 1. first: the position of its first row."""
 
     number: int
     first: int
+
+    @classmethod
+    def read(cls, value: Any) -> Shard:
+        """The shard of a member. Raises TypeError or ValueError."""
+        shard = cls(*value)
+        if set(map(type, shard)) != {int} or shard.number < 1 or shard.first < 0:
+            raise ValueError(f"not a shard: {value!r}")
+        return shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +145,11 @@ class InputPins:
 
     index: str
     content: str
+
+    @classmethod
+    def read(cls, value: Any) -> InputPins:
+        """The pins of a member. Raises TypeError."""
+        return cls(**value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +180,31 @@ class Header:
     """
 
     tool: str
-    run_id: str
-    at: str
-    pinned: Mapping[str, Any]
-    export_path: str
-    excluded: Mapping[str, str]
-    counts: Mapping[str, int]
-    sample: Mapping[str, Any] | None
-    confirmed: Mapping[str, Any]
-    names: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    format: int = FORMAT
-    input: InputPins = field(kw_only=True)
-    skipped_sha256: str | None = None
-    excluded_sha256: str | None = None
-    keys: Mapping[str, str] = field(default_factory=dict)
+    run_id: Annotated[str, Member(RUN_ID)]
+    at: Time
+    pinned: Annotated[Mapping[str, Any], Member(PINNED, write=dict)]
+    export_path: Annotated[str, Member(PATH)]
+    excluded: Names
+    counts: Annotated[Mapping[str, int], Member(COUNTS, _counts, dict)]
+    sample: Annotated[Mapping[str, Any] | None, Member((SAMPLE, NONE))]
+    confirmed: Annotated[Mapping[str, Any], Member(CONFIRMED, write=dict)]
+    names: Names = field(default_factory=dict)
+    parameters: Annotated[Mapping[str, Any], Member(Each(PARAMETER), write=dict)] = field(default_factory=dict)
+    input: Annotated[InputPins, Member(INPUT, InputPins.read, asdict)] = field(kw_only=True)
+    skipped_sha256: Annotated[str | None, Member(SHA256)] = None
+    excluded_sha256: Annotated[str | None, Member(SHA256)] = None
+    keys: Names = field(default_factory=dict)
     noun: str = USER
-    guards: Guards = NO_GUARDS
-    export_object: Mapping[str, Any] = field(default_factory=dict)
-    invalid: Mapping[str, Any] = field(default_factory=dict)
-    export_state: tuple[int, ...] = ()
-    shards: tuple[int, ...] = ()
-    shard: Shard | None = None
+    guards: Annotated[Guards, Member(dict, Guards.from_json, Guards.to_json)] = NO_GUARDS
+    export_object: Annotated[Mapping[str, Any], Member(EXPORT_OBJECT, write=dict)] = field(default_factory=dict)
+    invalid: Annotated[Mapping[str, Any], Member(INVALID, write=dict)] = field(default_factory=dict)
+    export_state: Annotated[tuple[int, ...], Member([int], tuple)] = ()
+    shards: Annotated[tuple[int, ...], Member([WHOLE], tuple)] = ()
+    shard: Annotated[Shard | None, Member(list, Shard.read, list)] = None
+
+    def __post_init__(self) -> None:
+        if not all(before < first < self.counts["rows"] for before, first in pairwise((0, *self.shards))):
+            raise ValueError(f"the first rows of shards must ascend: {self.shards!r}")
 
     @property
     def first(self) -> int:
@@ -136,9 +224,13 @@ class Skipped:
     why: of rows that a guard or the sign-in excluded, which of them; None for all others.
     """
 
-    reason: Skip
-    ranges: Ranges
-    why: Spared | None = None
+    reason: Annotated[Skip, _word("reason", SKIPS)]
+    ranges: Rows
+    why: Annotated[Spared | None, _word("reason of a guard", Spared)] = None
+
+    def __post_init__(self) -> None:
+        if self.why is not None and self.reason != "excluded":
+            raise ValueError(f"rows that are {self.reason} by '{self.why}'")
 
 
 class Saved(NamedTuple):
@@ -146,6 +238,11 @@ class Saved(NamedTuple):
 
     size: int = 0
     crc: int = 0
+
+    @classmethod
+    def read(cls, value: Any) -> Saved:
+        """What a member says. Raises TypeError."""
+        return cls(*value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +253,13 @@ class MembershipsSaved:
     groups, roles, members: how many it holds; a user counts once for each of its memberships.
     """
 
-    at: str
-    path: str
-    size: int
-    crc: int
-    groups: int
-    roles: int
-    members: int
+    at: Time
+    path: Annotated[str, Member(PATH)]
+    size: Whole
+    crc: Whole
+    groups: Whole
+    roles: Whole
+    members: Whole
 
 
 class Intent(NamedTuple):
@@ -170,37 +267,35 @@ class Intent(NamedTuple):
 
     backup: with --backup, what of it is durable: every account that these rows may delete. A resume finds there whether
     the file is still the one that was written.
-    ahead_s: how far the server's clock was ahead of ours (`account_match.Instant`).
     """
 
-    at: str
-    ranges: Ranges
-    backup: Saved | None = None
-    ahead_s: int | None = None
+    at: Time
+    ranges: Rows
+    backup: Annotated[Saved | None, Member([WHOLE], Saved.read, list)] = None
+    ahead_s: Ahead = None
 
 
 class Outcome(NamedTuple):
     """These rows are settled.
 
     exceptions: for refused and unknown rows only: position, id and the response's details. No other entry has ids.
-    ahead_s: how far the server's clock was ahead of ours (`account_match.Instant`).
     """
 
-    at: str
-    attempts: int
-    kind: Kind
-    ranges: Ranges
+    at: Time
+    attempts: Whole
+    kind: Annotated[Kind, _word("outcome", KINDS)]
+    ranges: Rows
     request_id: str | None = None
     reason: str | None = None
-    exceptions: tuple[Mapping[str, Any], ...] = ()
-    ahead_s: int | None = None
+    exceptions: Annotated[tuple[Mapping[str, Any], ...], Member([EXCEPTION], tuple, list)] = ()
+    ahead_s: Ahead = None
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
     """An intent that is withdrawn: the server provably did not touch these rows."""
 
-    ranges: Ranges
+    ranges: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +306,10 @@ class Session:
     facts: start: version, user, machine, pid, options, what was confirmed anew; stop: why, status, exit code, figures.
     """
 
-    event: Literal["start", "stop"]
-    at: str
+    event: Annotated[Literal["start", "stop"], _word("session event", ("start", "stop"))]
+    at: Time
     log_sha256: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
 
 class Changed(enum.StrEnum):
@@ -265,20 +360,24 @@ class Change:
     confirmed: what was confirmed anew, as in the header: a long pause asks for it.
     """
 
-    at: str
-    what: Changed
-    value: Value
-    source: ChangedBy
+    at: Time
+    what: Annotated[Changed, _word("change", Changed)]
+    value: Annotated[Value, Member((*get_args(Value), int))]
+    source: Annotated[ChangedBy, _word("source of a change", ChangedBy)]
     user: str | None = None
-    confirmed: Mapping[str, Any] | None = None
+    confirmed: Annotated[Mapping[str, Any] | None, Member((CONFIRMED, NONE))] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
     """So many requests were answered 429 since the last such entry of the session. responses: at least 1."""
 
-    at: str
-    responses: int
+    at: Time
+    responses: Whole
+
+    def __post_init__(self) -> None:
+        if not self.responses:
+            raise ValueError(f"not a number of responses: {self.responses!r}")
 
 
 Event = Literal["undo", "forget", "handover"]
@@ -295,10 +394,10 @@ class Annotation:
     log_sha256: as in `Session`. facts: version, user, machine, pid, and what was done.
     """
 
-    event: Event
-    at: str
+    event: Annotated[Event, _word("annotation", EVENTS)]
+    at: Time
     log_sha256: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
     @property
     def is_restored(self) -> bool:
@@ -317,9 +416,8 @@ class VerifyHeader:
     """First entry of the log of a verification. pinned: what must be the same on a resume."""
 
     tool: str
-    at: str
-    pinned: Mapping[str, Any]
-    format: int = FORMAT
+    at: Time
+    pinned: Annotated[Mapping[str, Any], Member({"sample?": (WHOLE, NONE)})]
 
 
 Finding = Literal["gone", "recreated", "there"]
@@ -332,9 +430,9 @@ FINDINGS: tuple[Finding, ...] = ("gone", "recreated", "there")
 class Found:
     """What a verification has found out about these rows. mac: see `core.mac`."""
 
-    at: str
-    finding: Finding
-    ranges: Ranges
+    at: Time
+    finding: Annotated[Finding, _word("finding", FINDINGS)]
+    ranges: Rows
     mac: str | None = None
 
 
@@ -343,9 +441,8 @@ class BatchHeader:
     """First entry of the log of a batch. file: of its runs; a hint for people."""
 
     tool: str
-    at: str
+    at: Time
     file: str
-    format: int = FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,12 +453,12 @@ class BatchConfirmed:
     runs: by name; of each the digest of its plan, its ids, job, host, pool and place. mac: see `core.mac`.
     """
 
-    at: str
-    ids: int
+    at: Time
+    ids: Whole
     digest: str
     how: str
     user: str
-    runs: Mapping[str, Mapping[str, Any]]
+    runs: Annotated[Mapping[str, Mapping[str, Any]], Member(Each(CONFIRMED_RUN))]
     mac: str | None = None
 
 
@@ -372,17 +469,17 @@ class BatchPlanned:
     ids: of all of them. digest: of their plans. runs: by name; of each the digest of its plan, and its ids.
     """
 
-    at: str
-    ids: int
+    at: Time
+    ids: Whole
     digest: str
-    runs: Mapping[str, Mapping[str, Any]]
+    runs: Annotated[Mapping[str, Mapping[str, Any]], Member(Each({"digest": str, "ids": WHOLE}))]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRunBegun:
     """The process of one run of a batch is about to start. On the disk before it does."""
 
-    at: str
+    at: Time
     name: str
 
 
@@ -390,10 +487,10 @@ class BatchRunBegun:
 class BatchRunEnded:
     """The process of one run of a batch has ended. facts: the summary of that run, as far as there is one."""
 
-    at: str
+    at: Time
     name: str
-    exit: int
-    facts: Mapping[str, Any]
+    exit: Whole
+    facts: Annotated[Mapping[str, Any], Member(SUMMARY)]
 
 
 Entry = (
@@ -417,96 +514,26 @@ Entry = (
 )
 
 
-_TYPES = {
-    Skipped: "skipped",
-    MembershipsSaved: "memberships",
-    Released: "released",
-    Session: "session",
-    Change: "change",
-    Throttled: "throttled",
-    Annotation: "annotation",
-    VerifyHeader: "verify",
-    Found: "found",
-    BatchHeader: "batch",
-    BatchPlanned: "planned",
-    BatchConfirmed: "confirmed",
-    BatchRunBegun: "run_begun",
-    BatchRunEnded: "run_ended",
+ENTRIES: Mapping[str, type[Entry]] = {
+    "header": Header,
+    "skipped": Skipped,
+    "memberships": MembershipsSaved,
+    "intent": Intent,
+    "outcome": Outcome,
+    "released": Released,
+    "session": Session,
+    "change": Change,
+    "throttled": Throttled,
+    "annotation": Annotation,
+    "verify": VerifyHeader,
+    "found": Found,
+    "batch": BatchHeader,
+    "planned": BatchPlanned,
+    "confirmed": BatchConfirmed,
+    "run_begun": BatchRunBegun,
+    "run_ended": BatchRunEnded,
 }
-
-
-def _ranges(value: Any) -> Ranges:
-    found: Ranges = tuple(map(tuple, value))
-    last = -1
-    for start, stop in found:
-        if not (type(start) is int and type(stop) is int and last < start < stop):
-            raise ValueError(f"ranges must ascend: {value!r}")
-        last = stop - 1
-    return found
-
-
-def to_json(entry: Entry) -> dict[str, Any]:
-    """The entry as an object of a line, with its `type`."""
-    match entry:
-        case Intent(at, ranges, saved, ahead_s):
-            data: dict[str, Any] = {"type": "intent", "at": at, "ranges": ranges}
-            if saved is not None:
-                data["backup"] = list(saved)
-            if ahead_s is not None:
-                data["ahead_s"] = ahead_s
-            return data
-        case Outcome():
-            data = {
-                "type": "outcome",
-                "at": entry.at,
-                "attempts": entry.attempts,
-                "kind": entry.kind,
-                "ranges": entry.ranges,
-            }
-            if entry.request_id is not None:
-                data["request_id"] = entry.request_id
-            if entry.reason is not None:
-                data["reason"] = entry.reason
-            if entry.exceptions:
-                data["exceptions"] = [dict(exception) for exception in entry.exceptions]
-            if entry.ahead_s is not None:
-                data["ahead_s"] = entry.ahead_s
-            return data
-        case Session(event, at, log_sha256, facts) | Annotation(event, at, log_sha256, facts):
-            if taken := FACTS_BESIDE & facts.keys():
-                raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
-            return {"type": _TYPES[type(entry)], "event": event, "at": at, "log_sha256": log_sha256, **facts}
-        case Header():
-            return {
-                "type": "header",
-                "format": entry.format,
-                "tool": entry.tool,
-                "run_id": entry.run_id,
-                "at": entry.at,
-                "pinned": dict(entry.pinned),
-                "export_path": entry.export_path,
-                **({"export_object": dict(entry.export_object)} if entry.export_object else {}),
-                **({"export_state": list(entry.export_state)} if entry.export_state else {}),
-                "excluded": dict(entry.excluded),
-                "counts": dict(entry.counts),
-                **({"invalid": dict(entry.invalid)} if entry.invalid else {}),
-                "sample": None if entry.sample is None else dict(entry.sample),
-                "confirmed": dict(entry.confirmed),
-                "names": dict(entry.names),
-                **({"keys": dict(entry.keys)} if entry.keys else {}),
-                **({"noun": entry.noun} if entry.noun != USER else {}),
-                "parameters": dict(entry.parameters),
-                "input": asdict(entry.input),
-                "skipped_sha256": entry.skipped_sha256,
-                **({"excluded_sha256": entry.excluded_sha256} if entry.excluded_sha256 else {}),
-                **({"guards": entry.guards.to_json()} if entry.guards else {}),
-                **({"shards": list(entry.shards)} if entry.shards else {}),
-                **({"shard": list(entry.shard)} if entry.shard is not None else {}),
-            }
-        case _:  # its members are named like its attributes
-            members = ((field.name, getattr(entry, field.name)) for field in fields(entry))
-            return {"type": _TYPES[type(entry)], **{name: value for name, value in members if value is not None}}
-
+"""The classes of the entries, by the `type` in a line."""
 
 _OF_ROWS = frozenset({"skipped", "intent", "outcome", "released", "found"})
 """Entries about rows. They are many, and only their reports show a text of them."""
@@ -538,170 +565,83 @@ def _on_one_line(value: Any, depth: int = 0) -> Any:
             return value
 
 
-def _check_format(data: Mapping[str, Any]) -> None:
-    if data["format"] <= UNRELEASED:
+class _Form:
+    """How the entries of one class are written, and read. type: theirs in a line."""
+
+    def __init__(self, type_: str, entry: Callable[..., Entry]) -> None:
+        self._type = type_
+        self._entry = entry
+        hints = get_type_hints(entry, include_extras=True)
+        members = {name: _member_of(hint) for name, hint in hints.items()}
+        self._facts = next((name for name, member in members.items() if member is FACTS), None)
+        defaults = _defaults_of(entry)
+        self._members = [
+            (name, member, check_of(member.type), defaults.get(name, MISSING))
+            for name, member in members.items()
+            if name != self._facts
+        ]
+
+    def write(self, entry: Entry) -> dict[str, Any]:
+        """The entry as an object of a line."""
+        data: dict[str, Any] = {"type": self._type}
+        if self._type in _WITH_FORMAT:
+            data["format"] = FORMAT
+        for name, member, _, default in self._members:
+            if (value := getattr(entry, name)) != default:
+                data[name] = member.write(value)
+        if self._facts is not None:
+            facts = getattr(entry, self._facts)
+            if taken := FACTS_BESIDE & facts.keys():
+                raise ValueError(f"facts named like members of the entry: {sorted(taken)}")
+            data |= facts
+        return data
+
+    def read(self, data: Mapping[str, Any]) -> Entry:
+        """Inverse of `write`. Raises TypeError, KeyError or ValueError, with the name of the member, or Unreadable."""
+        if self._type in _WITH_FORMAT:
+            _check_format(data["format"])
+        values: dict[str, Any] = {}
+        for name, member, check, _ in self._members:
+            if name in data:  # else its default, or a TypeError of the class
+                check(data[name], name)
+                values[name] = member.read(data[name])
+        check_facts(data)
+        if self._facts is not None:
+            values[self._facts] = {name: value for name, value in data.items() if name not in FACTS_BESIDE}
+        return self._entry(**values)
+
+
+def _member_of(hint: Any) -> Member:
+    """What is noted at an attribute; for a plain class, or one of some, that the member is of it."""
+    return next(iter(getattr(hint, "__metadata__", ())), Member(get_args(hint) or hint))
+
+
+def _defaults_of(entry: Any) -> dict[str, Any]:
+    if issubclass(entry, tuple):
+        return {**entry._field_defaults}
+    made = {each.name: each.default_factory() for each in fields(entry) if each.default_factory is not MISSING}
+    return {each.name: each.default for each in fields(entry)} | made
+
+
+def _check_format(found: Any) -> None:
+    if type(found) is not int:
+        raise TypeError(f"format: {found!r}")
+    if found <= UNRELEASED:
         raise Unreadable(
-            f"log format {data['format']}: written by an unreleased bulkdel. Finish it with that version, or start "
+            f"log format {found}: written by an unreleased bulkdel. Finish it with that version, or start "
             "anew with another file"
         )
-    if data["format"] != FORMAT:
-        raise Unreadable(f"log format {data['format']} (this version reads {FORMAT}): use the newer bulkdel")
+    if found != FORMAT:
+        raise Unreadable(f"log format {found} (this version reads {FORMAT}): use the newer bulkdel")
 
 
-def _header(data: Mapping[str, Any]) -> Header:
-    return Header(
-        tool=data["tool"],
-        run_id=data["run_id"],
-        at=data["at"],
-        pinned=data["pinned"],
-        export_path=data["export_path"],
-        excluded=data["excluded"],
-        counts={name: data["counts"][name] for name in ("rows", "ids", *SKIPS)},
-        sample=data["sample"],
-        confirmed=data["confirmed"],
-        names=data["names"],
-        parameters=data["parameters"],
-        input=InputPins(**data["input"]),
-        skipped_sha256=data["skipped_sha256"],
-        excluded_sha256=data.get("excluded_sha256"),
-        keys=data.get("keys", {}),
-        noun=data.get("noun", USER),
-        guards=Guards.from_json(data.get("guards", {})),
-        export_object=data.get("export_object", {}),
-        invalid=data.get("invalid", {}),
-        export_state=tuple(data.get("export_state", ())),
-        shards=_shards(data.get("shards", ()), data["counts"]["rows"]),
-        shard=_shard(data.get("shard")),
-    )
+_FORMS = {type_: _Form(type_, entry) for type_, entry in ENTRIES.items()}
+_FORM_OF = {entry: _FORMS[type_] for type_, entry in ENTRIES.items()}
 
 
-def _shards(firsts: Sequence[int], rows: int) -> tuple[int, ...]:
-    if not all(before < first < rows for before, first in pairwise((0, *firsts))):
-        raise ValueError(f"the first rows of shards must ascend: {firsts!r}")
-    return tuple(firsts)
-
-
-def _shard(value: Any) -> Shard | None:
-    if value is None:
-        return None
-    shard = Shard(*value)
-    if set(map(type, shard)) != {int} or shard.number < 1 or shard.first < 0:
-        raise ValueError(f"not a shard: {value!r}")
-    return shard
-
-
-def _saved(value: Any) -> Saved | None:
-    if value is None:
-        return None
-    return Saved(*value)
-
-
-def _outcome(data: Mapping[str, Any]) -> Outcome:
-    if data["kind"] not in KINDS:
-        raise Unreadable(f"unknown outcome {data['kind']!r}: written by a newer bulkdel?")
-    return Outcome(
-        data["at"],
-        data["attempts"],
-        data["kind"],
-        _ranges(data["ranges"]),
-        data.get("request_id"),
-        data.get("reason"),
-        tuple(data.get("exceptions", ())),
-        data.get("ahead_s"),
-    )
-
-
-def _skipped(data: Mapping[str, Any]) -> Skipped:
-    if data["reason"] not in SKIPS:
-        raise Unreadable(f"unknown reason {data['reason']!r}: written by a newer bulkdel?")
-    why = data.get("why")
-    if why is not None and (why not in set(Spared) or data["reason"] != "excluded"):
-        raise Unreadable(f"rows that are {data['reason']} by {why!r}: written by a newer bulkdel?")
-    return Skipped(data["reason"], _ranges(data["ranges"]), why and Spared(why))
-
-
-def _memberships(data: Mapping[str, Any]) -> MembershipsSaved:
-    counts = (data[name] for name in ("size", "crc", "groups", "roles", "members"))
-    return MembershipsSaved(data["at"], data["path"], *counts)
-
-
-def _session(data: Mapping[str, Any]) -> Session:
-    if data["event"] not in {"start", "stop"}:
-        raise Unreadable(f"unknown session event {data['event']!r}: written by a newer bulkdel?")
-    return Session(data["event"], data["at"], data["log_sha256"], _facts(data))
-
-
-def _change(data: Mapping[str, Any]) -> Change:
-    if data["what"] not in set(Changed) or data["source"] not in set(ChangedBy):
-        raise Unreadable(f"unknown change {data['what']!r} by {data['source']!r}: written by a newer bulkdel?")
-    return Change(
-        data["at"],
-        Changed(data["what"]),
-        data.get("value"),
-        ChangedBy(data["source"]),
-        data.get("user"),
-        data.get("confirmed"),
-    )
-
-
-def _count(value: int) -> int:
-    if not value:
-        raise ValueError(f"not a number of responses: {value!r}")
-    return value
-
-
-def _annotation(data: Mapping[str, Any]) -> Annotation:
-    if data["event"] not in EVENTS:
-        raise Unreadable(f"unknown annotation {data['event']!r}: written by a newer bulkdel?")
-    return Annotation(data["event"], data["at"], data["log_sha256"], _facts(data))
-
-
-def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name not in FACTS_BESIDE}
-
-
-def _verify_header(data: Mapping[str, Any]) -> VerifyHeader:
-    return VerifyHeader(data["tool"], data["at"], data["pinned"])
-
-
-def _found(data: Mapping[str, Any]) -> Found:
-    if data["finding"] not in FINDINGS:
-        raise Unreadable(f"unknown finding {data['finding']!r}: written by a newer bulkdel?")
-    return Found(data["at"], data["finding"], _ranges(data["ranges"]), data.get("mac"))
-
-
-def _batch_header(data: Mapping[str, Any]) -> BatchHeader:
-    return BatchHeader(data["tool"], data["at"], data["file"])
-
-
-def _planned(data: Mapping[str, Any]) -> BatchPlanned:
-    return BatchPlanned(data["at"], data["ids"], data["digest"], data["runs"])
-
-
-def _confirmed(data: Mapping[str, Any]) -> BatchConfirmed:
-    how, user, mac = data["how"], data["user"], data.get("mac")
-    return BatchConfirmed(data["at"], data["ids"], data["digest"], how, user, data["runs"], mac)
-
-
-_READERS: Mapping[str, Callable[[Mapping[str, Any]], Entry]] = {
-    "header": _header,
-    "skipped": _skipped,
-    "memberships": _memberships,
-    "intent": lambda data: Intent(data["at"], _ranges(data["ranges"]), _saved(data.get("backup")), data.get("ahead_s")),
-    "outcome": _outcome,
-    "released": lambda data: Released(_ranges(data["ranges"])),
-    "session": _session,
-    "change": _change,
-    "throttled": lambda data: Throttled(data["at"], _count(data["responses"])),
-    "annotation": _annotation,
-    "verify": _verify_header,
-    "found": _found,
-    "batch": _batch_header,
-    "confirmed": _confirmed,
-    "planned": _planned,
-    "run_begun": lambda data: BatchRunBegun(data["at"], data["name"]),
-    "run_ended": lambda data: BatchRunEnded(data["at"], data["name"], data["exit"], data["facts"]),
-}
+def to_json(entry: Entry) -> dict[str, Any]:
+    """The entry as an object of a line, with its `type`. Raises ValueError for a fact with the name of a member."""
+    return _FORM_OF[type(entry)].write(entry)
 
 
 def from_json(data: Any) -> Entry:
@@ -713,17 +653,14 @@ def from_json(data: Any) -> Entry:
     """
     try:
         kind = data["type"]
-        reader = _READERS[kind]
+        form = _FORMS[kind]
     except (KeyError, TypeError) as error:
         raise Unreadable(f"unknown entry {reprlib.repr(data)}: written by a newer bulkdel?") from error
     try:
-        if kind in _WITH_FORMAT:
-            _check_format(data)
-        check_types(data)
         if kind in _OF_ROWS:
             _on_one_line(data.get("exceptions"))  # only to see how deep they are
-            return reader(data)
-        return reader({name: _on_one_line(value) for name, value in data.items()})
+            return form.read(data)
+        return form.read({name: _on_one_line(value) for name, value in data.items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"{data['type']} entry lacks or garbles a member: {error!r}") from error
 

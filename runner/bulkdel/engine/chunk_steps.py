@@ -135,7 +135,7 @@ class ChunkInHand:
         context = self._context
         client, read = context.client, context.action.read
         if step.attempt > 1:
-            await client.back_off(step.attempt - 1, self.state.after_s, context.world.chance())
+            await client.back_off(step.attempt - 1, self.state.after_s, context.log.place.world.chance())
 
         def leaves_too_late() -> bool:
             """Leave the gate, and renew the intent unless it is too late. Called just before the request leaves."""

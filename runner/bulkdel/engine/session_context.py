@@ -28,7 +28,6 @@ from bulkdel.errors import Halted
 from bulkdel.http.client import Client
 from bulkdel.http.lookup import AccountLookup
 from bulkdel.job import Action, Job
-from bulkdel.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,9 @@ class SessionContext:
     on_event: Callable[[Event], None] | None = None
     creations: Creations | None = None
 
-    @property
-    def world(self) -> World:
-        """The world of the log."""
-        return self.log.place.world
-
     def now(self) -> Instant:
         """The time by our clock, and how far the server's is ahead of it."""
-        return Instant(stamp(self.world.wall()), self.client.transport.ahead_s)
+        return Instant(stamp(self.log.place.world.wall()), self.client.transport.ahead_s)
 
     def lag_is_over(self, moment: Instant) -> bool:
         """Whether no look-up can lag any more behind what was done at that moment."""
@@ -86,7 +80,8 @@ class SessionContext:
 
     def clocks(self) -> tuple[float, float]:
         """The time by the wall clock and by the monotonic clock: the first may be set, the second may stand still."""
-        return self.world.wall(), self.world.steady()
+        world = self.log.place.world
+        return world.wall(), world.steady()
 
     def age_s(self, since: tuple[float, float]) -> float:
         """Seconds since then: the larger of the ages by the two clocks."""
