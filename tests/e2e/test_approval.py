@@ -595,8 +595,8 @@ FORGED: Mapping[str, Mapping[str, Any]] = {
 
 @mutant(
     "an exclude file of a plan may lack members",
-    "_check_shape",
-    swap('values["exclude"]', 'values["exclude"][:0]'),
+    "_check_members",
+    swap("[_EXCLUDE_FILE]", "list"),
     crashes=True,
 )
 @mutant(

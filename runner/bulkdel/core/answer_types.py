@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bulkdel.core.entry_types import NONE, NUMBER, TEXT, TIME, WHOLE, Each, Such, check_of, is_whole
+from bulkdel.core.json_types import NONE, NUMBER, TEXT, TIME, WHOLE, Each, Such, check_of, is_whole
 from bulkdel.core.latency import BOUNDS_S
 
 
@@ -47,7 +47,7 @@ _CHECKS = {
 
 
 def check_answer(answer: Any) -> None:
-    """Raise TypeError or KeyError unless each member of this answer has its type, and it has a text or a state."""
+    """Raise TypeError, KeyError or Mismatch unless each member of this answer has its type, and a text or a state."""
     status = answer["status"]
     if status is not None and type(status) is not dict:
         raise TypeError("status")
@@ -57,4 +57,4 @@ def check_answer(answer: Any) -> None:
     kind = "none" if status is None else "batch"
     if "state" in members:
         kind = "starting" if members.keys().isdisjoint({"rows", "rate"}) else "sending"
-    _CHECKS[kind](answer, "")
+    _CHECKS[kind](answer)

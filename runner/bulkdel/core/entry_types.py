@@ -8,60 +8,18 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
+from bulkdel.core.json_types import NONE, NUMBER, PATH, SHA256, TEXT, TIME, WHOLE, Each, Such, check_of, is_whole
 from bulkdel.core.outcome import SKIPS
 
-WHOLE_MAX = 1 << 63
-
-_SHA256 = re.compile("[0-9a-f]{64}")
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-@dataclass(frozen=True, slots=True)
-class Each:
-    """An object with any names, whose values have this type."""
-
-    type: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Such:
-    """A value that passes a test."""
-
-    passes: Callable[[Any], bool]
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        found = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return False
-    return found.tzinfo is not None and 1 < found.year < 9999  # noqa: PLR2004 - in any time zone it stays a year
-
-
-def _is_path(value: Any) -> bool:
-    """A path or a URL: no system has a path with a NUL."""
-    return isinstance(value, str) and "\0" not in value
 
 
 def _is_run_id(value: Any) -> bool:
     """Whether it is a UUID. It names files, such as the control socket, so it is never a path."""
     return type(value) is str and _UUID.fullmatch(value) is not None
-
-
-def _is_sha256(value: Any) -> bool:
-    """Whether it is a SHA-256 in hexadecimal. A part of it is in the name of a file, so it is never a path."""
-    return type(value) is str and _SHA256.fullmatch(value) is not None
-
-
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number that fits 64 bits."""
-    return type(value) is int and 0 <= value < WHOLE_MAX
 
 
 def _is_summary(value: Any) -> bool:
@@ -77,17 +35,7 @@ def _is_rate(value: Any) -> bool:
     return type(value) in {int, float} and math.isfinite(value) and value > 0
 
 
-TIME = Such(_is_time)
-WHOLE = Such(is_whole)
 RUN_ID = Such(_is_run_id)
-PATH = Such(_is_path)
-SHA256 = Such(_is_sha256)
-NONE = type(None)
-TEXT = (str, NONE)
-NUMBER = (int, float)
-
-# A type is a class, a tuple of types of which one fits, a list with the type of its members, `Each`, `Such`, or an
-# object by its members. A member whose name ends in a question mark may be missing.
 
 COUNTS = dict.fromkeys(("rows", "ids", *SKIPS), WHOLE)
 
@@ -207,84 +155,11 @@ _FACTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
 _WORDS = {"session": "event", "annotation": "event", "change": "what"}
 """The member with this word, by the type of the entry."""
 
-_Check = Callable[[Any, str], None]
-"""Raises TypeError or KeyError, with the name of the value, unless it has its type."""
-
 
 def check_facts(data: Mapping[str, Any]) -> None:
-    """Raise TypeError or KeyError, naming the member, unless the members that depend on a word have their types."""
+    """Raise Mismatch unless the members that depend on a word have their types."""
     if (member := _WORDS.get(data["type"])) is not None:
-        _CHECKS[data["type"], data[member]](data, "")
+        _CHECKS[data["type"], data[member]](data)
 
 
-def check_of(wanted: Any) -> _Check:
-    """What checks a value of this type. It raises TypeError or KeyError, with the name of the member."""
-    match wanted:
-        case dict():
-            return _object(wanted)
-        case Each():
-            return _many(dict, check_of(wanted.type))
-        case list():
-            return _many(list, check_of(wanted[0]))
-        case tuple() if not all(isinstance(one, type) for one in wanted):
-            return _one_of([*map(check_of, wanted)])
-        case Such():
-            return _such(wanted.passes)
-    return _class(wanted if isinstance(wanted, tuple) else (wanted,))
-
-
-def _class(wanted: tuple[type, ...]) -> _Check:
-    def check(value: Any, name: str) -> None:
-        if type(value) not in wanted:
-            raise TypeError(f"{name}: {reprlib.repr(value)}")
-
-    return check
-
-
-def _such(passes: Callable[[Any], bool]) -> _Check:
-    def check(value: Any, name: str) -> None:
-        if not passes(value):
-            raise TypeError(f"{name}: {reprlib.repr(value)}")
-
-    return check
-
-
-def _object(members: Mapping[str, Any]) -> _Check:
-    checks = [(name.rstrip("?"), name.endswith("?"), check_of(wanted)) for name, wanted in members.items()]
-
-    def check(value: Any, _: str) -> None:
-        if type(value) is not dict:
-            raise TypeError(f"not an object: {reprlib.repr(value)}")
-        for name, may_be_missing, of_member in checks:
-            if name in value:
-                of_member(value[name], name)
-            elif not may_be_missing:
-                raise KeyError(name)
-
-    return check
-
-
-def _many(kind: type[dict[Any, Any] | list[Any]], of_each: _Check) -> _Check:
-    def check(value: Any, name: str) -> None:
-        if type(value) is not kind:
-            raise TypeError(f"{name}: {reprlib.repr(value)}")
-        for each in value.values() if isinstance(value, dict) else value:
-            of_each(each, name)
-
-    return check
-
-
-def _one_of(checks: Sequence[_Check]) -> _Check:
-    def check(value: Any, name: str) -> None:
-        for one in checks:
-            try:
-                one(value, name)
-            except (KeyError, TypeError):
-                continue
-            return
-        raise TypeError(f"{name}: {reprlib.repr(value)}")
-
-    return check
-
-
-_CHECKS = {words: _object(members) for words, members in _FACTS.items()}
+_CHECKS = {words: check_of(members) for words, members in _FACTS.items()}

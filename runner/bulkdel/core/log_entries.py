@@ -28,21 +28,15 @@ from bulkdel.core.entry_types import (
     EXPORT_OBJECT,
     INPUT,
     INVALID,
-    NONE,
     PARAMETER,
-    PATH,
     PINNED,
     RUN_ID,
     SAMPLE,
-    SHA256,
     SUMMARY,
-    TIME,
-    WHOLE,
-    Each,
     check_facts,
-    check_of,
 )
 from bulkdel.core.guards import NO_GUARDS, Guards, Spared
+from bulkdel.core.json_types import NONE, PATH, SHA256, TIME, WHOLE, Each, check_of
 from bulkdel.core.outcome import KINDS, SKIPS, USER, Kind, Skip
 from bulkdel.core.ranges import Ranges
 
@@ -77,7 +71,7 @@ class Unreadable(Exception):
 
 
 class Member(NamedTuple):
-    """A member of an entry in a line. type: see `entry_types`. read: makes the attribute of it. write: the opposite."""
+    """A member of an entry in a line. type: see `json_types`. read: makes the attribute of it. write: the opposite."""
 
     type: Any
     read: Callable[[Any], Any] = lambda value: value
@@ -576,7 +570,7 @@ class _Form:
         self._facts = next((name for name, member in members.items() if member is FACTS), None)
         defaults = _defaults_of(entry)
         self._members = [
-            (name, member, check_of(member.type), defaults.get(name, MISSING))
+            (name, member, check_of(member.type, name), defaults.get(name, MISSING))
             for name, member in members.items()
             if name != self._facts
         ]
@@ -597,13 +591,13 @@ class _Form:
         return data
 
     def read(self, data: Mapping[str, Any]) -> Entry:
-        """Inverse of `write`. Raises TypeError, KeyError or ValueError, with the name of the member, or Unreadable."""
+        """Inverse of `write`. Raises Mismatch, TypeError or ValueError, or Unreadable."""
         if self._type in _WITH_FORMAT:
             _check_format(data["format"])
         values: dict[str, Any] = {}
         for name, member, check, _ in self._members:
             if name in data:  # else its default, or a TypeError of the class
-                check(data[name], name)
+                check(data[name])
                 values[name] = member.read(data[name])
         check_facts(data)
         if self._facts is not None:

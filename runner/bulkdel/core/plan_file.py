@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from bulkdel.core.json_types import NONE, TEXT, Each, Mismatch, check_of
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.nesting import is_deep
 from bulkdel.core.plan_digest import digest_of
@@ -48,67 +49,36 @@ OPTIONS = frozenset({"options", "parameters", "guards"})
 APART = frozenset({"exclude", "not_after", "sample", "digest"})
 """Members that are compared in ways of their own."""
 
-_SHAPE: Mapping[str, type | tuple[type, ...]] = {
-    "tool": str,
-    "planned_at": str,
-    "planned_by": dict,
-    "planned_by.user": str,
-    "planned_by.machine": str,
-    "planned_by.as": (str, type(None)),
-    "require_other_user": bool,
-    "job": str,
-    "pool": str,
-    "host": str,
-    "confirm_host": (str, type(None)),
-    "config": (str, type(None)),
-    "backup": bool,
-    "digest": (str, type(None)),
-    "not_after": (str, type(None)),
-    "export": dict,
-    "export.name": str,
-    "export.sha256": str,
-    "export.bytes": int,
-    "export.format": str,
-    "export.compression": str,
-    "export.delimiter": (str, type(None)),
-    "export.header": bool,
-    "export.id_field": (str, type(None)),
-    "export.id_column": (int, type(None)),
-    "export.trim": bool,
-    "export.skip_invalid": bool,
-    "export.id_pattern": (str, type(None)),
-    "numbers": dict,
-    "numbers.rows": int,
-    "numbers.ids": int,
-    "numbers.duplicate": int,
-    "numbers.excluded": int,
-    "numbers.invalid": int,
-    "exclude": list,
-    "guards": dict,
-    "options": dict,
-    "parameters": dict,
-    "sample": (dict, type(None)),
-    "shown": list,
-    "command": dict,
-    "command.names": list,
-    "command.options": dict,
-}
-"""The members that are read one by one, and their types. A file that was forged with its seal can lack them."""
-
-_SHAPE_OF_SAMPLE = {"sample.asked": int, "sample.found": int}
-"""The same of a plan that has a sample."""
-
-
-_SHAPE_OF_EXCLUDED: Mapping[str, type | tuple[type, ...]] = {
-    "path": str,
-    "sha256": str,
+_EXCLUDE_FILE = {
+    **dict.fromkeys(("path", "sha256", "id_type"), str),
+    **dict.fromkeys(("column", "sheet"), TEXT),
     "ids": int,
-    "column": (str, type(None)),
-    "sheet": (str, type(None)),
-    "id_type": str,
     "looked_up": bool,
 }
-"""The same of an exclude file."""
+
+_check_members = check_of(
+    {
+        **dict.fromkeys(("tool", "planned_at", "job", "pool", "host"), str),
+        **dict.fromkeys(("confirm_host", "digest", "not_after"), TEXT),
+        "config": TEXT,
+        **dict.fromkeys(("require_other_user", "backup"), bool),
+        **dict.fromkeys(("guards", "options", "parameters"), dict),
+        "planned_by": {"user": str, "machine": str, "as": TEXT},
+        "export": {
+            **dict.fromkeys(("name", "sha256", "format", "compression"), str),
+            **dict.fromkeys(("delimiter", "id_field", "id_pattern"), TEXT),
+            **dict.fromkeys(("header", "trim", "skip_invalid"), bool),
+            "bytes": int,
+            "id_column": (int, NONE),
+        },
+        "numbers": dict.fromkeys(("rows", "ids", "duplicate", "excluded", "invalid"), int),
+        "exclude": [_EXCLUDE_FILE],
+        "sample": ({"asked": int, "found": int}, NONE),
+        "shown": list,
+        "command": {"names": [str], "options": Each([str])},
+    }
+)
+"""The members that are read one by one. A file that was forged with its seal can lack them."""
 
 DEPTH_MAX = 50
 """Objects and lists may be nested so deeply. The table of a job has far fewer levels."""
@@ -188,16 +158,14 @@ def _finite(text: str) -> float:
 
 
 def _check_shape(values: Mapping[str, Any]) -> None:
-    found = dict(_members(values))
-    _check_types(found, _SHAPE if found.get("sample") is None else {**_SHAPE, **_SHAPE_OF_SAMPLE})
+    try:
+        _check_members(values)
+    except Mismatch as mismatch:
+        raise NoPlanFile(f"its member {mismatch.name} is missing or of another type") from None
     if not values["host"].isascii():  # another character looks like one of another host
         raise NoPlanFile("its member host has a character that is not ASCII")
-    command = values["command"]
-    words = [*command["names"], *(word for each in command["options"].values() for word in _listed(each))]
-    if len(command["names"]) != len(("job", "export")) or not all(isinstance(word, str) for word in words):
-        raise NoPlanFile("its member command holds what is no word")
-    for number, each in enumerate(values["exclude"], 1):
-        _check_types(each if isinstance(each, dict) else {}, _SHAPE_OF_EXCLUDED, f"exclude.{number}.")
+    if len(values["command"]["names"]) != len(("job", "export")):
+        raise NoPlanFile("its member command has other names than a job and an export")
     if (sample := values["sample"]) is not None and not 0 <= sample["found"] <= sample["asked"]:
         raise NoPlanFile("its member sample found more ids than were looked up, or fewer than none")
     try:
@@ -205,24 +173,6 @@ def _check_shape(values: Mapping[str, Any]) -> None:
         _seconds(values["not_after"] or values["planned_at"])
     except ValueError:
         raise NoPlanFile("its times cannot be read") from None
-
-
-def _check_types(found: Mapping[str, Any], shape: Mapping[str, type | tuple[type, ...]], before: str = "") -> None:
-    """Refuse members that are missing or of another type. before: what their names begin with, for people."""
-    for name, kind in shape.items():
-        if not isinstance(found.get(name, ...), kind) or (kind is int and isinstance(found[name], bool)):
-            raise NoPlanFile(f"its member {before}{name} is missing or of another type")
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [None]
-
-
-def _members(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        yield f"{before}{name}", value
-        if isinstance(value, dict):
-            yield from _members(value, f"{before}{name}.")
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

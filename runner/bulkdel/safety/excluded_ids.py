@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.core.address import address_of
-from bulkdel.core.entry_types import SHA256, TEXT, WHOLE, check_of
 from bulkdel.core.exclude_name import names_in
+from bulkdel.core.json_types import SHA256, TEXT, WHOLE, check_of
 from bulkdel.core.log_entries import Header
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import located, shown
@@ -128,7 +128,7 @@ def _read(lines: Iterable[bytes]) -> Iterator[Kept]:
         if isinstance(value, dict):
             if file is not None:
                 yield _whole(file, ids)
-            _check(value, "")
+            _check(value)
             file, ids = ExcludeFile(**value), []
         elif file is None or not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise ValueError("a line is no list of ids of a file")
