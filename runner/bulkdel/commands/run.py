@@ -267,9 +267,9 @@ def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp], *, whic
         lost = ", ".join(f"{count} {name_of(ended.progress, kind)}" for kind, count in unrecorded.items())
         text = f"Responses that could not be written to the log: {lost}. The next run looks these ids up first."
         say(text, "responses_lost", level="warning")
-    if ended.session.kept:
+    if ended.session.protected:
         say(
-            f"{counted(ended.session.kept, 'row', 'was kept and counts', 'were kept and count')} as "
+            f"{counted(ended.session.protected, 'row', 'was kept and counts', 'were kept and count')} as "
             "excluded: the record that a look-up found carries an id of an exclude file, or is the key's own user.",
             "rows_kept",
         )

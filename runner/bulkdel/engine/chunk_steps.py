@@ -195,7 +195,7 @@ class ChunkInHand:
             if why is not None:
                 tally.exclude(spared=len(records))
             elif not state.protected:  # the chunker has left those out already, and --limit does not count them
-                tally.exclude(kept=len(records))
+                tally.exclude(protected=len(records))
         if released := self._intended.intersection(positions_in(untouched)):
             entries.append(Released(ranges_of(sorted(released))))
         context.log.enqueue(*entries)

@@ -57,7 +57,7 @@ class SessionResult:
 
     figures: requests, retries, throttled, resumed, duration_s.
     unrecorded: rows by outcome, of responses that could not be made durable.
-    kept: rows that were not sent, because a looked-up record is protected.
+    protected: rows that were not sent, because a looked-up record is protected.
     unproven: rows that remain, because a look-up did not find them but does not prove their absence.
     progress, log_sha256: of the log, or of all logs of the run, at the end.
     """
@@ -65,7 +65,7 @@ class SessionResult:
     ending: Ending
     figures: Mapping[str, Any]
     unrecorded: Mapping[str, int]
-    kept: int
+    protected: int
     unproven: int
     progress: RunState
     log_sha256: str
@@ -252,7 +252,7 @@ class SendingSession(RunSession):
         for entry, *_ in log.lost:
             if isinstance(entry, Outcome):
                 unrecorded[entry.kind] += size_of(entry.ranges)
-        return SessionResult(ending, figures, unrecorded, tally.kept, tally.unproven, log.progress, log.sha256)
+        return SessionResult(ending, figures, unrecorded, tally.protected, tally.unproven, log.progress, log.sha256)
 
     @property
     def workers(self) -> Workers | None:

@@ -18,7 +18,8 @@ CODES_MAX = 50
 class Tally:
     """What the chunks of a session have counted.
 
-    settled, refused: rows, for --max-refused. kept: rows that were not sent, because the looked-up record is protected.
+    settled, refused: rows, for --max-refused. protected: rows that were not sent, because the looked-up account is one
+        to keep.
     spared: rows that were not sent because of a guard, or because the pool keeps this administrator.
     unproven: rows that this pass left, because a look-up did not find them but does not prove their absence.
     contradicted: rows that this pass left, because look-ups may lag: the API calls an id unknown that they find, or a
@@ -35,7 +36,7 @@ class Tally:
     succeeded: bool
     settled: int = 0
     refused: int = 0
-    kept: int = 0
+    protected: int = 0
     spared: int = 0
     unproven: int = 0
     contradicted: int = 0
@@ -47,7 +48,7 @@ class Tally:
     @property
     def not_sent(self) -> int:
         """How many rows a look-up has kept from being sent."""
-        return self.kept + self.spared
+        return self.protected + self.spared
 
     @property
     def waits_for_lag(self) -> bool:
@@ -66,10 +67,10 @@ class Tally:
                 self.refused += len(part.records)
                 self._count_code(part)
 
-    def exclude(self, *, spared: int = 0, kept: int = 0) -> None:
+    def exclude(self, *, spared: int = 0, protected: int = 0) -> None:
         """Count rows that a look-up keeps from being sent."""
         self.spared += spared
-        self.kept += kept
+        self.protected += protected
 
     def leave(self, *, unproven: int = 0, contradicted: int = 0, lag_s: float = 0) -> None:
         """Count rows that this pass leaves."""

@@ -123,7 +123,7 @@ class ShardEnded:
 
     ending: Mapping[str, Any]
     unrecorded: Mapping[str, int]
-    kept: int
+    protected: int
     unproven: int
     blind: bool
 
@@ -133,7 +133,7 @@ class ShardEnded:
         stop = result.progress.stop
         blind = stop is not None and bool(stop.facts.get("blind"))
         ending = asdict(result.ending)
-        return cls(ending, dict(result.unrecorded), result.kept, result.unproven, blind)
+        return cls(ending, dict(result.unrecorded), result.protected, result.unproven, blind)
 
     @property
     def as_ending(self) -> Ending:

@@ -232,9 +232,9 @@ class ShardedSession(RunSession):
         elif log.progress.stop is not None:
             progress.apply(log.progress.stop)
         unrecorded = added(dict.fromkeys(COUNTED, 0), *(each.unrecorded for each in ended))
-        kept, unproven = sum(each.kept for each in ended), sum(each.unproven for each in ended)
+        protected, unproven = sum(each.protected for each in ended), sum(each.unproven for each in ended)
         sha256 = sha256_of_all(log.sha256, read.shards)
-        return SessionResult(ending, figures, unrecorded, kept, unproven, progress, sha256)
+        return SessionResult(ending, figures, unrecorded, protected, unproven, progress, sha256)
 
 
 class _Sending(NamedTuple):
