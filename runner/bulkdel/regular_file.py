@@ -6,7 +6,11 @@ import errno
 import io
 import os
 import stat
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+READ_BYTES = 1 << 20
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:
@@ -21,3 +25,10 @@ def regular_fd(path: Path | str) -> int:
         os.close(fd)
         raise OSError(errno.EINVAL, "is not a regular file")
     return fd
+
+
+def blocks_of(fd: int, start: int = 0, stop: int = sys.maxsize) -> Iterator[bytes]:
+    """The bytes of an open file from `start` up to `stop`, in blocks. Raises OSError."""
+    while block := os.pread(fd, min(READ_BYTES, stop - start), start):
+        yield block
+        start += len(block)

@@ -580,10 +580,7 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
 @mutant(
     "forget removes what a forged log calls a backup of one byte",
     "digest_of",
-    swap(
-        "known.whole or known.crc is None or is_of_records(file.fileno(), Saved(known.size, known.crc))",
-        "known.whole or known.crc is None or size > 0 or is_of_records(file.fileno(), Saved(known.size, known.crc))",
-    ),
+    swap("is_of_records(file.fileno(), known)", "Saved().plus(blocks_of(file.fileno(), stop=known.size)) == known"),
     case="keep.jsonl",
 )
 @pytest.mark.parametrize("taken", ["key.env", "keep.jsonl", "other.memberships.jsonl"])
@@ -626,7 +623,7 @@ def test_what_a_forged_log_calls_its_own_is_neither_packed_nor_removed(taken: st
 @mutant(
     "a private file whose first line a forged log knows is packed and removed",
     "digest_of",
-    swap("is_of_records(file.fileno(), Saved(known.size, known.crc))", "size >= known.size"),
+    swap("is_of_records(file.fileno(), known)", "file.tell() >= known.size"),
     case="id_ed25519",
 )
 @pytest.mark.parametrize(
@@ -658,7 +655,7 @@ def test_a_file_whose_first_line_a_forged_log_knows_stays(taken: str, text: str,
 @mutant(
     "forget removes an exclude list whose first line a forged log knows",
     "_look",
-    swap("holds_more(fd, Saved(named.known.size, named.known.crc or 0))", "fits is None"),
+    swap("holds_more(fd, named.known)", "fits is None"),
 )
 @mutant(
     "a record whose line has no end counts as a torn one",
@@ -669,7 +666,7 @@ def test_a_file_whose_first_line_a_forged_log_knows_stays(taken: str, text: str,
 @mutant(
     "pack takes an exclude list whose first line a forged log knows",
     "_known_blocks",
-    swap("block[:known.size - size]", "block"),
+    swap("_blocks(path, known.size)", "_blocks(path)"),
 )
 @pytest.mark.parametrize("end", ["\n", ""], ids=["lines", "no line end"])
 def test_an_exclude_list_whose_first_line_a_forged_log_knows_stays(end: str, tmp_path: Path) -> None:
@@ -926,10 +923,7 @@ def test_a_copied_log_does_not_remove_the_files_of_the_original(tmp_path: Path) 
 @mutant(
     "forget removes bad rows that were corrected",
     "_named_invalid",
-    swap(
-        'Known(progress.header.invalid[which]["bytes"], progress.header.invalid[which]["sha256"])',
-        'Known(progress.header.invalid[which]["bytes"])',
-    ),
+    swap('progress.header.invalid[which]["sha256"]', 'progress.header.invalid[which].get("crc")'),
 )
 def test_bad_rows_that_were_corrected_or_belong_to_another_run_are_left(tmp_path: Path) -> None:
     """Whatever the times of the files are: the bytes are compared with those that the log knows."""

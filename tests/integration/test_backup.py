@@ -71,7 +71,7 @@ async def test_torn_at_every_byte(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_long_tail_is_read_in_pieces(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkdel.engine.backup.READ_BYTES", 7)
+    monkeypatch.setattr("bulkdel.regular_file.READ_BYTES", 7)
     path = tmp_path / name
     size = (await save(path, None, [1, 2], list(range(3, 30)), [30]))[-1]
     with path.open("ab") as file:
@@ -99,7 +99,7 @@ async def test_a_file_that_does_not_begin_as_a_backup_is_left(name: str, held: b
 @mutant(
     "a backup is refused of which a loss of power has left only zeros",
     "_check_same",
-    swap("any(map(any, _blocks(fd, 0)))", "fd"),
+    swap("any(map(any, blocks_of(fd, 0)))", "fd"),
     case="zeros",
 )
 @pytest.mark.parametrize("held", [pytest.param(b"", id="nothing"), pytest.param(bytes(999), id="zeros")])

@@ -7,7 +7,7 @@ says, and only with the bytes that the log knows. What the program wrote itself 
 from __future__ import annotations
 
 import os
-import zlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ from bulkdel.core.handover import (
     toml_of,
     without_files,
 )
-from bulkdel.core.log_entries import Header
+from bulkdel.core.log_entries import Header, Saved
 from bulkdel.core.option import option_of, variable_of
 from bulkdel.core.shards import names_engine, shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
@@ -61,14 +61,12 @@ from bulkdel.parameters import options_of_archive
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
-from bulkdel.regular_file import open_regular
+from bulkdel.regular_file import READ_BYTES, blocks_of, open_regular
 from bulkdel.run_place import VERIFICATION, home_of, is_within, local_place
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import BETWEEN, holds_table, toml_in
 from bulkdel.verify.findings import findings_log, findings_path
-
-READ_BYTES = 1 << 20
 
 EXPORT = "the export"
 EXCLUDE_FILE = "an exclude file"
@@ -204,7 +202,7 @@ class _Found:
                 continue
             if file.kept:
                 self._add_moved(run, file, file.kept)
-            elif file.what == BACKUP_WORDS and file.known is not None:
+            elif isinstance(file.known, Saved):
                 self._add(file.path, file.what, read=partial(_known_blocks, file.path, file.known))
             else:
                 self._add(file.path, file.what, file.sha256)
@@ -245,12 +243,12 @@ class _Found:
     def add_export(self) -> str | None:
         """Add the export. Returns its name; None without it."""
         pinned = self._progress.header.pinned
-        known = Known(pinned["bytes"], pinned["sha256"])
+        known = pinned["sha256"]
         path, own = self._take_moved(known), self._run.export
         if path is None and own is not None and is_within(own, self._run.place) and _fits(own, known):
             path = own
         if path is not None:
-            return self._add(path, EXPORT, pinned["sha256"])
+            return self._add(path, EXPORT, known)
         recorded = self._progress.header.export_path
         why = "has changed" if own is not None and is_within(own, self._run.place) else self._why(Path(recorded))
         self.notes.append(f"{recorded}, {EXPORT}, is left out: it {why}")
@@ -473,12 +471,11 @@ class _Found:
 
     def _where(self, recorded: str, sha256: str) -> Path | None:
         """Where a file of the user is: as --moved or the log says, or beside the log. None when it is nowhere."""
-        known = Known(0, sha256, whole=False)
-        if (moved := self._take_moved(known)) is not None or address_of(recorded) is not None:
+        if (moved := self._take_moved(sha256)) is not None or address_of(recorded) is not None:
             return moved
         near = home_of(self._run.place) / Path(recorded).name
         paths = (path for path in (Path(recorded), near) if is_within(path, self._run.place))
-        return next((path for path in paths if _fits(path, known)), None)
+        return next((path for path in paths if _fits(path, sha256)), None)
 
     def _why(self, path: Path) -> str:
         """Why a file that the log names is not taken."""
@@ -529,20 +526,18 @@ def _without_host(table: Any) -> Any:
     return {name: value for name, value in table.items() if name != HOST} if isinstance(table, dict) else table
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, stop: int = sys.maxsize) -> Iterator[bytes]:
     with open_regular(os.path.realpath(path)) as file:
-        while block := file.read(READ_BYTES):
-            yield block
+        yield from blocks_of(file.fileno(), stop=stop)
 
 
-def _known_blocks(path: Path, known: Known) -> Iterator[bytes]:
+def _known_blocks(path: Path, known: Saved) -> Iterator[bytes]:
     """The part of a backup that the log knows: it may call another file its own. No id of what follows was sent."""
-    size = crc = 0
-    for block in _blocks(path):
-        part = block[: known.size - size]
-        size, crc = size + len(part), zlib.crc32(part, crc)
-        yield part
-    if (size, crc) != (known.size, known.crc):
+    found = Saved()
+    for block in _blocks(path, known.size):
+        found = found.plus([block])
+        yield block
+    if found != known:
         raise NotAcceptable(f"{path}: has changed meanwhile. Nothing was packed. Run the same command again.")
 
 

@@ -35,7 +35,7 @@ from bulkdel.commands.restore_records import (
     records_coming_back,
     target_of,
 )
-from bulkdel.core.log_entries import MADE, MembershipsSaved, Saved, stamp
+from bulkdel.core.log_entries import MADE, MembershipsSaved, stamp
 from bulkdel.core.run_state import RunState
 from bulkdel.core.summary import EXIT_REFUSED
 from bulkdel.engine.backup import is_backup
@@ -236,15 +236,14 @@ def _copy_of(arguments: RestoreArguments, progress: RunState, kept: MembershipsS
 
     Raises NotAcceptable when it is in neither place, before anything is created.
     """
-    saved = Saved(kept.size, kept.crc)
-    given = [path for path in arguments.settings.from_backup or () if is_backup(path, saved)]
+    given = [path for path in arguments.settings.from_backup or () if is_backup(path, kept.saved)]
     names = dict.fromkeys((progress.memberships_to or kept.path, kept.path))
     logged = [logged_file(name, arguments.run) for name in names]
     if not given:
         untyped = only_logged(logged, arguments.run, progress, arguments.environ)
         check_typed(arguments, arguments.run, untyped, "in another folder", RECORDS)
     path = given[0] if given else next((each for each in logged if each.exists()), logged[0])
-    if not path.exists() or not is_backup(path, saved):
+    if not path.exists() or not is_backup(path, kept.saved):
         line = replace(arguments, settings=replace(arguments.settings, without_memberships=True)).line
         raise NotAcceptable(
             f"{path}: the copy of the memberships is not there, or has changed. Nothing was created. If it has moved, "

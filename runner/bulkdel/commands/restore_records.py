@@ -346,7 +346,7 @@ def _own_backups(arguments: RestoreArguments, progress: RunState, earlier: Mappi
         check_typed(arguments, run, [path for path in untyped if in_store(path)], "in a store", CREDENTIALS)
         untyped_files = only_logged(in_files, run, logs[run], environ)
         check_typed(arguments, run, untyped_files, "in another folder", RECORDS)
-    return [path for path in own if kept is None or not is_backup(path, Saved(kept.size, kept.crc))]  # used before
+    return [path for path in own if kept is None or not is_backup(path, kept.saved)]  # used before
 
 
 def names_of_backups(arguments: RestoreArguments, progress: RunState) -> Sequence[str]:

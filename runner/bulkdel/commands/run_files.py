@@ -10,18 +10,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import re
 import stat
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from bulkdel.checkpoint.reader import RUN, Unborn, original_of, reading
 from bulkdel.checkpoint.takeover import is_locked, writer_words
-from bulkdel.core.log_entries import MADE, Outcome, Saved, Session
+from bulkdel.core.log_entries import MADE, MembershipsSaved, Outcome, Saved, Session
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
@@ -36,6 +36,7 @@ from bulkdel.place.finding import runs_in
 from bulkdel.place.log_file import input_part
 from bulkdel.place.log_place import EXCLUDED, INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_place
+from bulkdel.regular_file import blocks_of
 from bulkdel.run_place import (
     BACKUP,
     INVALID,
@@ -84,19 +85,12 @@ OUTSIDE = "is in another folder than the run"
 MORE = "holds more than the log says, and no MAC shows that you have named it. If it is the backup, remove it yourself"
 """The log may call an exclude list of ids a backup, with the length and the checksum of its first line."""
 
-READ_BYTES = 1 << 20
-
 Identity = tuple[int, ...]
 """What changes when a file is replaced or written: device, inode, links, size, and the times in nanoseconds."""
 
 
-class Known(NamedTuple):
-    """What the log knows of the bytes of a file. whole: nothing follows them."""
-
-    size: int
-    sha256: str | None = None
-    crc: int | None = None
-    whole: bool = True
+Known = str | Saved | MembershipsSaved
+"""What the log knows of the bytes of a file: the SHA-256 of all, the part of a backup, or a copy of memberships."""
 
 
 class NamedFile(NamedTuple):
@@ -184,8 +178,7 @@ def files_of(run: Path, export: NamedFile | None = None) -> list[RunFiles]:
     own = _now(Path(read.progress.header.export_path), run, original)
     names = [*_named(run, read), *(each for each in derived if each not in begun)]
     if export is not None:
-        known = Known(pinned["bytes"], pinned["sha256"])
-        names.append(export._replace(known=known, wanted=export.wanted or not complete, expected=True))
+        names.append(export._replace(known=pinned["sha256"], wanted=export.wanted or not complete, expected=True))
     stored = [each for each in names if in_store(each.path)]
     named = [placed for each in names if each not in stored for placed in _placed(each, run, original)]
     found = {each.path: _look(each) for each in named}
@@ -306,17 +299,15 @@ def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
     yield from _named_rows(run, progress, wanted=resumable or restoring)
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
         current = progress.backup is not None and progress.backup[0] == name
-        known = Known(saved.size, crc=saved.crc, whole=saved.size == 0)
         wanted = (resumable and current) or restoring
         more = "" if name in read.named else MORE
-        yield NamedFile(logged_file(name, run), BACKUP_WORDS, known, wanted, more=more, expected=True)
+        yield NamedFile(logged_file(name, run), BACKUP_WORDS, saved, wanted, more=more, expected=True)
     copies = {logged_file(each.path, run): each for each in progress.copies}
     for path, copied in copies.items():
-        known = Known(copied.size, crc=copied.crc)
         left = "" if is_named_as_memberships(path) else "has no name that a run gives to such a copy"
         if path.parent != run and printable(path.absolute()) not in read.named:
             left = left or UNNAMED
-        yield NamedFile(path, MEMBERSHIPS_WORDS, known, resumable or restoring, left=left, expected=True)
+        yield NamedFile(path, MEMBERSHIPS_WORDS, copied, resumable or restoring, left=left, expected=True)
     if progress.memberships_to is not None and not (copies and progress.sent):
         to = logged_file(progress.memberships_to, run)
         if to not in copies:
@@ -352,8 +343,7 @@ def _named_rows(run: Path, progress: RunState, *, wanted: bool) -> Iterator[Name
     rows = place.at(PinnedFile(INPUT, progress.header.input.index))
     yield NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
     if (sha256 := progress.header.excluded_sha256) is not None:
-        known = Known(0, sha256, whole=False)
-        yield NamedFile(place.at(PinnedFile(EXCLUDED, sha256)), EXCLUDED_WORDS, known, wanted=wanted, expected=True)
+        yield NamedFile(place.at(PinnedFile(EXCLUDED, sha256)), EXCLUDED_WORDS, sha256, wanted=wanted, expected=True)
     if in_store(run):
         return
     places = restore_places(run)
@@ -385,10 +375,7 @@ def _named_invalid(run: Path, progress: RunState) -> Iterator[NamedFile]:
 
     The user may have corrected the rows, so both are left unless they hold the bytes that the log knows.
     """
-    rows, reasons = (
-        Known(progress.header.invalid[which]["bytes"], progress.header.invalid[which]["sha256"])
-        for which in ("rows", "reasons")
-    )
+    rows, reasons = (progress.header.invalid[which]["sha256"] for which in ("rows", "reasons"))
     name = own_file(run, INVALID)
     yield NamedFile(name, "the bad rows that were left out", rows, _is_export_of_a_run(name))
     yield NamedFile(Path(f"{name}{REASONS}"), "the reasons of the bad rows", reasons)
@@ -412,8 +399,8 @@ def _look(named: NamedFile) -> PersonalFile | None:
             with os.fdopen(fd, "rb") as file:
                 found = os.fstat(fd)
                 sha256, fits = digest_of(file, named.known)
-                if named.more and named.known is not None:
-                    more = named.more if holds_more(fd, Saved(named.known.size, named.known.crc or 0)) else ""
+                if named.more and isinstance(named.known, Saved):
+                    more = named.more if holds_more(fd, named.known) else ""
             kept = "" if fits else "holds other bytes than those that the run wrote"
     except FileNotFoundError:
         return None
@@ -439,17 +426,14 @@ def _kept_by_kind(found: os.stat_result) -> str:
     return ""
 
 
-def digest_of(file: BinaryIO, known: Known | None) -> tuple[str, bool]:
+def digest_of(file: io.BufferedReader, known: Known | None) -> tuple[str, bool]:
     """The SHA-256 of a file, and whether its bytes are those that the log knows."""
-    sha, crc, size, part = hashlib.sha256(), 0, 0, known.size if known else 0
-    while block := file.read(READ_BYTES):
-        sha.update(block)
-        crc = zlib.crc32(block[: max(0, part - size)], crc)
-        size += len(block)
-    fits = known is None or (
-        (size == known.size if known.whole else size >= known.size)
-        and known.sha256 in {None, sha.hexdigest()}
-        and known.crc in {None, crc}
-        and (known.whole or known.crc is None or is_of_records(file.fileno(), Saved(known.size, known.crc)))
-    )
-    return sha.hexdigest(), fits
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    match known:
+        case Saved(size=0):
+            return sha256, file.tell() == 0
+        case Saved():  # the last session may have added records
+            return sha256, is_of_records(file.fileno(), known)
+        case MembershipsSaved():
+            return sha256, Saved().plus(blocks_of(file.fileno())) == known.saved
+    return sha256, known in {None, sha256}

@@ -238,6 +238,13 @@ class Saved(NamedTuple):
         """What a member says. Raises TypeError."""
         return cls(*value)
 
+    def plus(self, blocks: Iterable[bytes]) -> Saved:
+        """This part with the bytes that follow it."""
+        size, crc = self
+        for block in blocks:
+            size, crc = size + len(block), zlib.crc32(block, crc)
+        return Saved(size, crc)
+
 
 @dataclass(frozen=True, slots=True)
 class MembershipsSaved:
@@ -254,6 +261,11 @@ class MembershipsSaved:
     groups: Whole
     roles: Whole
     members: Whole
+
+    @property
+    def saved(self) -> Saved:
+        """All the bytes of the file."""
+        return Saved(self.size, self.crc)
 
 
 class Intent(NamedTuple):

@@ -31,6 +31,7 @@ from bulkdel.errors import FileFailed, NotAcceptable
 from bulkdel.export.compression import MAGIC, decompressed, detect
 from bulkdel.export.lines import LINE_MAX
 from bulkdel.place.backup_file import check_known
+from bulkdel.regular_file import READ_BYTES, blocks_of
 from bulkdel.store.certain import Retrying
 from bulkdel.store.file_parts import parts_of
 from bulkdel.store_path import StorePath, in_store
@@ -39,8 +40,6 @@ from bulkdel.zstd import zstd
 
 MODE = 0o600
 """For the owner only: the file is personal data."""
-
-READ_BYTES = 1 << 20
 
 SUFFIXES = {"gzip": ".gz", "zstd": ".zst", "none": ""}
 """The ending of a backup, by its compression."""
@@ -90,7 +89,7 @@ class Backup(CommitQueue[bytes, Saved]):
                 # Written once more: after a failed sync, the system may keep these bytes in memory only and count them
                 # as written. Then another sync would not write them.
                 at = known.size
-                for block in _blocks(fd, known.size):
+                for block in blocks_of(fd, known.size):
                     disk.write_at(fd, block, at)
                     at += len(block)
                 disk.sync(fd)
@@ -104,7 +103,7 @@ class Backup(CommitQueue[bytes, Saved]):
             ) from None
         except OSError as error:
             raise _failed(path, error) from error
-        return cls(path, fd, Saved(size, _crc(fd, known.size, size, known.crc)), world)
+        return cls(path, fd, known.plus(blocks_of(fd, known.size, size)), world)
 
     async def save(self, lines: Iterable[bytes]) -> Saved:
         """Write lines of `line_of`; they are durable on return. Returns the durable part.
@@ -128,9 +127,9 @@ class Backup(CommitQueue[bytes, Saved]):
         packed = self._pack(b"".join(items))
         self._disk.write(self._fd, packed)
         self._disk.sync(self._fd)
-        size = self.saved.size + len(packed)
-        check_place(self._fd, self.path, size)
-        return (Saved(size, zlib.crc32(packed, self.saved.crc)),)
+        saved = self.saved.plus([packed])
+        check_place(self._fd, self.path, saved.size)
+        return (saved,)
 
     def _note(self, written: Saved) -> None:
         self.saved = written
@@ -238,7 +237,7 @@ def holds(fd: int, known: Saved, suffix: str | None = None) -> bool:
     Another person may have written `known`. A forged one of a few bytes is easy to guess, and the bytes after it would
     count as torn. suffix: of its name; None when its content shows how it is compressed.
     """
-    if os.fstat(fd).st_size < known.size or _crc(fd, 0, known.size) != known.crc:
+    if Saved().plus(blocks_of(fd, 0, known.size)) != known:
         return False
     if suffix is None:
         suffix = SUFFIXES[detect(os.pread(fd, MAGIC, 0))]
@@ -286,7 +285,7 @@ class _Torn(Exception):
 def _copies(path: Path, fd: int, compression: str, start: int, stop: int) -> Iterator[Copy]:
     """Yield the records between two ends of lines or members. Raises _Torn at a line that is no record."""
     rest = b""
-    for block in decompressed(_blocks(fd, start, stop), compression, str(path), READ_BYTES) if start < stop else ():
+    for block in decompressed(blocks_of(fd, start, stop), compression, str(path), READ_BYTES) if start < stop else ():
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             try:
@@ -305,7 +304,7 @@ def _check_same(path: Path, fd: int, known: Saved) -> None:
     fault = ""
     if not holds(fd, known, path.suffix):
         fault = f"its first {known.size:,} bytes are others, or end within a record"
-    elif not BEGINS.get(path.suffix, b"{").startswith(os.pread(fd, 1, 0)) and any(map(any, _blocks(fd, 0))):
+    elif not BEGINS.get(path.suffix, b"{").startswith(os.pread(fd, 1, 0)) and any(map(any, blocks_of(fd, 0))):
         fault = "its first byte is another"
     if fault:
         raise NotAcceptable(
@@ -316,7 +315,7 @@ def _check_same(path: Path, fd: int, known: Saved) -> None:
 
 def _whole_bytes(suffix: str, fd: int, start: int, stop: int = sys.maxsize) -> int:
     """The end of the last whole line, member or frame before `stop`; one begins at `start`."""
-    blocks = _blocks(fd, start, stop)
+    blocks = blocks_of(fd, start, stop)
     match suffix:
         case ".gz":
             return _members(blocks, start, lambda: zlib.decompressobj(31), zlib.error)
@@ -328,21 +327,6 @@ def _whole_bytes(suffix: str, fd: int, start: int, stop: int = sys.maxsize) -> i
             end = at + newline + 1
         at += len(block)
     return end
-
-
-def _crc(fd: int, start: int, stop: int, crc: int = 0) -> int:
-    """CRC-32 of the file up to `stop`. crc: of the bytes before `start`."""
-    at = start
-    while at < stop and (block := os.pread(fd, min(READ_BYTES, stop - at), at)):
-        crc = zlib.crc32(block, crc)
-        at += len(block)
-    return crc
-
-
-def _blocks(fd: int, at: int, stop: int = sys.maxsize) -> Iterator[bytes]:
-    while block := os.pread(fd, min(READ_BYTES, stop - at), at):
-        yield block
-        at += len(block)
 
 
 def _members(blocks: Iterable[bytes], start: int, make: Callable[[], Any], error: type[Exception]) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from bulkdel.core.log_entries import MADE, MembershipsSaved, Saved
+from bulkdel.core.log_entries import MADE, MembershipsSaved
 from bulkdel.durable import atomic_file, remove_parts, replace_any
 from bulkdel.engine.backup import copies_in
 from bulkdel.engine.temporary_database import temporary_database
@@ -107,7 +107,7 @@ def _users(map_: Path) -> Iterator[tuple[str, str]]:
 def _lines(copy: MembershipsSaved, on_progress: Callable[[int], None]) -> Iterator[tuple[str, str, str, str, str]]:
     """Each membership of the copy: kind, namespace, code, facts and old user id. Raises NotAcceptable."""
     members = 0
-    for number, (_, line) in enumerate(copies_in(Path(copy.path), Saved(copy.size, copy.crc), beyond=False), 1):
+    for number, (_, line) in enumerate(copies_in(Path(copy.path), copy.saved, beyond=False), 1):
         if number % AT_ONCE == 0:
             on_progress(number)
         if "complete" not in line:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulkdel.core.log_entries import MembershipsSaved, stamp
+from bulkdel.core.log_entries import MembershipsSaved, Saved, stamp
 from bulkdel.durable import atomic_file, remove_parts, same_bytes
 from bulkdel.engine.backup import packing
 from bulkdel.engine.drain import Drain
@@ -163,7 +162,7 @@ class MembershipsCopy:
 
     def _write(self) -> MembershipsSaved:
         """Write the file. Blocks."""
-        pack, size, crc = packing(self._path), 0, 0
+        pack, saved = packing(self._path), Saved()
         left = [of for of in self._found if of not in self._gone]
         roles = sum(of.kind == "role" for of in left)
         groups, at = len(left) - roles, stamp(self._at)
@@ -175,11 +174,11 @@ class MembershipsCopy:
                 while lines := [_line(*row) for row in rows.fetchmany(LINES_AT_ONCE)]:
                     packed = pack(b"".join(lines))
                     file.write(packed)
-                    size, crc = size + len(packed), zlib.crc32(packed, crc)
+                    saved = saved.plus([packed])
                 packed = pack(_encoded(last))
                 file.write(packed)
-                size, crc = size + len(packed), zlib.crc32(packed, crc)
-        return MembershipsSaved(at, self._name, size, crc, groups, roles, self._members)
+                saved = saved.plus([packed])
+        return MembershipsSaved(at, self._name, *saved, groups, roles, self._members)
 
     def _replaces(self, new: Path, old: Path) -> bool:
         return self._may_replace or same_bytes(new, old)

@@ -6,7 +6,6 @@ is counted, and the next number is taken.
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 from bulkdel.core.log_entries import Saved
@@ -35,12 +34,12 @@ class StoreBackup(Backup):
         terms: a write is repeated for their patience. A read is not repeated: nothing was sent yet.
         """
         try:
-            size = crc = objects = 0
+            saved, objects = Saved(), 0
             fits = not (durable or Saved()).size
             for data in parts_of(Retrying.at(path, min(READ_S, terms.patience_s), terms.world)):
                 objects += 1
-                size, crc = size + len(data), zlib.crc32(data, crc)
-                fits = fits or (durable is not None and (size, crc) == durable)
+                saved = saved.plus([data])
+                fits = fits or saved == durable
         except OSError as error:
             raise FileFailed(
                 f"{path}: the backup cannot be read: {error.strerror or error}. Nothing was sent."
@@ -55,7 +54,7 @@ class StoreBackup(Backup):
                 f"{path}: is not the backup that this run wrote, or copies are missing. Nothing more was sent. Put the "
                 "objects back, or name another place (--backup-to)."
             )
-        return cls(path, Retrying.at(path, terms.patience_s, terms.world), Saved(size, crc), objects, terms.world)
+        return cls(path, Retrying.at(path, terms.patience_s, terms.world), saved, objects, terms.world)
 
     def close(self) -> None:
         """Write what is left, and end the threads. Blocks."""
@@ -69,16 +68,12 @@ class StoreBackup(Backup):
             try:
                 self._store.create(name, packed)
             except Taken as taken:
-                saved, ours = _plus(saved, taken.found), False
+                saved, ours = saved.plus([taken.found]), False
             else:
-                saved, ours = _plus(saved, packed), True
+                saved, ours = saved.plus([packed]), True
             self._objects += 1
             if ours:
                 return (saved,)
-
-
-def _plus(saved: Saved, data: bytes) -> Saved:
-    return Saved(saved.size + len(data), zlib.crc32(data, saved.crc))
 
 
 def open_backup(path: Path, durable: Saved | None, terms: Terms) -> Backup:

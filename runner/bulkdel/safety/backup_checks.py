@@ -6,7 +6,7 @@ UsageError is exit 2, NotAcceptable 3.
 from __future__ import annotations
 
 import os
-import zlib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,12 +17,10 @@ from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
 from bulkdel.place.backup_file import check_known
 from bulkdel.place.opening import log_place
-from bulkdel.regular_file import open_regular
+from bulkdel.regular_file import blocks_of, open_regular
 from bulkdel.run_place import BACKUP, logged_file, logged_name
 from bulkdel.safety.run_plan import OpenedRun, RunArguments
 from bulkdel.store_path import in_store
-
-READ_BYTES = 1 << 20
 
 
 def check_own_backup(opened: OpenedRun) -> None:
@@ -70,7 +68,7 @@ def memberships_of(opened: OpenedRun) -> Path | None:
     wanted, log = opened.arguments.settings.memberships_in(opened.arguments.run), opened.log
     if wanted is None or log is None or log.complete or not log.sent or (known := log.memberships) is None:
         return wanted
-    return wanted if _has_moved(wanted, Saved(known.size, known.crc)) else logged_file(known.path, opened.arguments.run)
+    return wanted if _has_moved(wanted, known.saved) else logged_file(known.path, opened.arguments.run)
 
 
 def check_memberships(opened: OpenedRun) -> None:
@@ -128,13 +126,10 @@ def _has_moved(path: Path, known: Saved) -> bool:
         return False
 
 
-def _saved_in(path: Path, size_max: int | None = None) -> Saved:
+def _saved_in(path: Path, size_max: int = sys.maxsize) -> Saved:
     """Length and CRC-32 of a file, or of its beginning. Raises OSError."""
-    crc = size = 0
     with open_regular(path) as file:
-        while block := file.read(READ_BYTES if size_max is None else min(READ_BYTES, size_max - size)):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return Saved(size, crc)
+        return Saved().plus(blocks_of(file.fileno(), stop=size_max))
 
 
 def _check_copied(path: Path, known: MembershipsSaved) -> None:
@@ -144,7 +139,7 @@ def _check_copied(path: Path, known: MembershipsSaved) -> None:
     except OSError as error:
         fault = error.strerror or "it cannot be read"
     else:
-        fault = "it has changed" if found != (known.size, known.crc) else ""
+        fault = "it has changed" if found != known.saved else ""
     if fault:
         raise NotAcceptable(
             f"{path}: is not the copy of the memberships that this run wrote: {fault}. Nothing was sent. "
