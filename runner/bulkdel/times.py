@@ -17,6 +17,10 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY = re.compile(r"(\d{4}|\d{1,2})\s*([./-])\s*(\d{1,2})\s*\2\s*(\d{4}|\d{1,2})", re.ASCII)
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*(Z|[+-][0-9]{2}:?[0-9]{2})?")
 
+NEXT_DAY_S = 6 * 3600.0
+"""For so long after a stop at --not-after, the same time of day is not taken for that of the next day. The command was
+probably repeated by mistake. A time of the next day has to be given with its date."""
+
 YEAR_DAYS = 366
 """So many days ahead the times of a schedule are checked against changes of the clocks."""
 
@@ -108,6 +112,20 @@ def until_of(text: str, now: datetime, option: str = "--not-after") -> datetime:
     if not readings:
         raise UsageError(f"{option} {text!r}: more than a year ahead. Correct the date, or leave {option} out")
     return readings[0]
+
+
+def next_day(text: str | None, stopped: str | None, now: datetime) -> datetime | None:
+    """What a time of day means now, where it has just stopped a run: that time of the next day. Else None.
+
+    stopped: when it stopped that run, ISO 8601; None when it did not. What the clock on the wall shows is compared: the
+    offset of the zone may have changed since. Raises UsageError for a text that is no time.
+    """
+    if text is None or stopped is None or not is_time_of_day(text):
+        return None
+    before, until = datetime.fromisoformat(stopped), until_of(text, now)
+    if until <= before or (now - before).total_seconds() > NEXT_DAY_S or before.time() != until.time():
+        return None
+    return until
 
 
 def schedule_at(option: str, text: str, now: datetime) -> Schedule:

@@ -1113,7 +1113,7 @@ def test_a_process_of_a_batch_for_which_it_is_too_late(tmp_path: Path) -> None:
 )
 @mutant(
     "the time of day that has stopped a run of a batch means the next day",
-    "_next_day",
+    "next_day",
     swap("NEXT_DAY_S", "-1"),
 )
 @mutant(

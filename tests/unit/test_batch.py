@@ -24,7 +24,6 @@ from bulkdel.core.batch import (
     exit_code_of,
     first_that_applies,
     group_rates,
-    means_the_next_day,
     plan_groups,
     planned_run,
     twins,
@@ -376,20 +375,6 @@ def test_when_no_other_run_begins() -> None:
     assert NightState(failures=2, failures_max=1, signal=15, until=at).closed(at) == 143
     assert NightState(signal=2, file_failed=True).closed(at) == 5
     assert NightState(engine_failed=True, until=at).closed(at) == 4
-
-
-def test_a_time_of_day_that_has_just_stopped_the_batch() -> None:
-    six = datetime(2026, 1, 31, 6, tzinfo=UTC)
-    tomorrow, soon = six + timedelta(days=1), six + timedelta(hours=5)
-
-    def means(stopped: datetime | None, until: datetime, now: datetime) -> bool:
-        return means_the_next_day(None if stopped is None else stopped.isoformat(), until, now, within_s=6 * 3600)
-
-    assert means(six, tomorrow, soon)
-    assert not means(six, tomorrow, six + timedelta(hours=7))
-    assert not means(six, tomorrow.replace(minute=1), soon)
-    assert not means(None, tomorrow, soon)
-    assert not means(tomorrow, tomorrow, soon), "it was stopped before its time"
 
 
 FILE = """

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkdel.errors import UsageError
-from bulkdel.times import date_of, seconds_of, until_of
+from bulkdel.times import date_of, next_day, seconds_of, until_of
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,27 @@ def test_not_after_far_back(text: str) -> None:
     now = datetime(2026, 11, 25, tzinfo=UTC)
     with suppress(UsageError):
         assert until_of(text, now) <= now
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "stopped", "means"),
+    [
+        ("06:00", "2026-03-27T06:00:00+01:00", "2026-03-28T06:00:00+01:00"),
+        ("06:00", "2026-03-28T06:00:00+01:00", "2026-03-29T06:00:00+02:00"),  # the clocks change in between
+        ("06:00", "2026-10-24T06:00:00+02:00", "2026-10-25T06:00:00+01:00"),
+        ("06:00", "2026-03-27T06:00:00+00:00", "2026-03-28T06:00:00+01:00"),  # on a machine in another zone
+        ("06:00Z", "2026-03-28T06:00:00+00:00", "2026-03-29T06:00:00+00:00"),
+        ("06:01", "2026-03-28T06:00:00+01:00", None),
+        ("2027-01-01T06:00", "2026-03-28T06:00:00+01:00", None),
+        (None, "2026-03-28T06:00:00+01:00", None),
+    ],
+)
+def test_a_time_of_day_that_has_just_stopped_a_run(text: str | None, stopped: str, means: str | None) -> None:
+    """It is the time that a clock on the wall shows."""
+    before = datetime.fromisoformat(stopped)
+    found = next_day(text, stopped, before + timedelta(hours=5))
+    assert (found and found.isoformat()) == means
+    assert next_day(text, None, before + timedelta(hours=5)) is None
+    assert next_day(text, stopped, before + timedelta(hours=7)) is None
+    assert next_day(text, stopped, before - timedelta(hours=7)) is None, "something else has stopped it before"

@@ -32,7 +32,6 @@ from bulkdel.core.batch import (
     ToConfirm,
     first_that_applies,
     group_rates,
-    means_the_next_day,
     plan_groups,
     planned_run,
     twins,
@@ -65,10 +64,10 @@ from bulkdel.live.socket_path import id_of_batch, of_batch
 from bulkdel.output import LogFormat, result, say, say_error, say_values
 from bulkdel.output import summary as say_summary
 from bulkdel.own_key import make_key, read_key
-from bulkdel.safety.confirmation import CONFIRMED_PLAN, NEXT_DAY_S, How, words_to_confirm
+from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, words_to_confirm
 from bulkdel.store_path import is_store_url
 from bulkdel.threads import in_thread
-from bulkdel.times import is_time_of_day, until_of
+from bulkdel.times import next_day, until_of
 
 PLAN_LOG = "plan.log"
 RUN_LOG = "run.log"
@@ -352,7 +351,7 @@ class Night:
     def _check_day(self, state: BatchState) -> None:
         """Refuse a time of day that has just stopped this batch: from now on it means the next day."""
         text = self._batch.not_after
-        if (until := _next_day(text, _facts_of_stop(state).get("not_after"))) is not None:
+        if (until := next_day(text, _facts_of_stop(state).get("not_after"), datetime.now(UTC))) is not None:
             line = self._arguments.line.plus("--not-after", until.isoformat())
             raise NotConfirmed(
                 f"not confirmed: --not-after {text} has just stopped this batch, and would now mean "
@@ -731,7 +730,7 @@ def _meant_for_the_day_before(run: BatchRun, state: BatchState) -> str | None:
     """Why a run cannot begin: its not_after, a time of day, has just stopped it, and now means the next day."""
     text = str(run.options.get("not_after", ""))
     try:
-        until = _next_day(text, _facts_of_stop(state).get("stopped", {}).get(run.name))
+        until = next_day(text, _facts_of_stop(state).get("stopped", {}).get(run.name), datetime.now(UTC))
     except UsageError:  # its plan says why
         until = None
     if until is None:
@@ -740,18 +739,6 @@ def _meant_for_the_day_before(run: BatchRun, state: BatchState) -> str | None:
         f"its not_after {text} has just stopped it, and would now mean {until_words(until)}. If that is meant, "
         f'write not_after = "{until.isoformat()}"'
     )
-
-
-def _next_day(text: str | None, stopped: str | None) -> datetime | None:
-    """What a time of day means now, where it has just stopped a run: the same time of the next day. Else None.
-
-    stopped: when that run was stopped, ISO 8601. Raises UsageError for a text that is no time.
-    """
-    if text is None or not is_time_of_day(text):
-        return None
-    now = datetime.now(UTC)
-    until = until_of(text, now)
-    return until if means_the_next_day(stopped, until, now, within_s=NEXT_DAY_S) else None
 
 
 def _not_confirmed(run: PlannedRun, why: Due) -> PlannedRun:

@@ -338,19 +338,6 @@ class NightState:
         return EXIT_STOPPED if self.stopped or (self.until is not None and now >= self.until) else None
 
 
-def means_the_next_day(stopped: str | None, until: datetime, now: datetime, *, within_s: float) -> bool:
-    """Whether a time of day has just stopped the batch, so that the same text would now mean the next day.
-
-    stopped: the time that has stopped it, ISO 8601; None when none did. until: what the text means now.
-    """
-    if stopped is None:
-        return False
-    before = datetime.fromisoformat(stopped)
-    if until <= before:  # something else has stopped it before that time
-        return False
-    return (now - before).total_seconds() <= within_s and before.timetz() == until.timetz()
-
-
 def plan_groups(marks: Mapping[str, Collection[Hashable]]) -> dict[str, str]:
     """The rate group of each run while the runs are planned: the name of one run of the group.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bulkdel.command_line import CommandLine
@@ -21,12 +21,7 @@ from bulkdel.safety.protect import bare_name
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.safety.server_checks import check_sample
 from bulkdel.store_path import in_store
-from bulkdel.times import is_time_of_day
-
-NEXT_DAY_S = 6 * 3600.0
-"""For so long after a stop at --not-after, a command with the same time of day does not confirm the run. It was
-probably repeated by mistake. A time of the next day has to be given with its date."""
-
+from bulkdel.times import next_day
 
 CONFIRMED_PLAN = "_BULKDEL_CONFIRMED_PLAN"
 """The environment variable by which a batch tells its child process the digest of the plan that was confirmed. It is no
@@ -241,15 +236,10 @@ def _why_at_all(job: Job) -> str:
 
 def meant_for_the_day_before(plan: RunPlan, now: float) -> str | None:
     """The reason when --not-after is the time of day that has just stopped this run: it would now mean the next day."""
-    text, stopped = plan.arguments.settings.not_after, plan.progress and plan.progress.stop
-    until = stopped.facts.get("not_after") if stopped else None
-    if until is None or plan.until is None or text is None or not is_time_of_day(text):
+    text, stop = plan.arguments.settings.not_after, plan.progress and plan.progress.stop
+    stopped = stop.facts.get("not_after") if stop else None
+    until = next_day(text, stopped, datetime.fromtimestamp(now, UTC))
+    if until is None or stopped is None:
         return None
-    before = datetime.fromisoformat(until)
-    age_s = now - before.timestamp()
-    if age_s > NEXT_DAY_S or before.time() != plan.until.time():
-        return None
-    return (
-        f"--not-after stopped this run {span(max(0.0, age_s))} ago, and --not-after {text} would now mean "
-        f"{until_words(plan.until)}"
-    )
+    ago = span(max(0.0, now - datetime.fromisoformat(stopped).timestamp()))
+    return f"--not-after stopped this run {ago} ago, and --not-after {text} would now mean {until_words(until)}"
