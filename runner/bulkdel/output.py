@@ -190,6 +190,13 @@ def has_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
+def shape_on(stream: SafeStream, log_format: LogFormat | None = None) -> Literal["redrawn", "text", "json"]:
+    """How progress is shown on a stream: in the format of --log-format; else a terminal that can do so redraws it."""
+    if log_format is not None or not stream.isatty():
+        return log_format or "json"
+    return "text" if os.environ.get("TERM") == "dumb" else "redrawn"
+
+
 def columns() -> int | None:
     """The width of the terminal in characters; None where `has_terminal` is false."""
     return shutil.get_terminal_size().columns if has_terminal() else None

@@ -109,16 +109,16 @@ def goes_on(it: Case, shell: Terminal) -> None:
     "a key that is typed ends the run",
     "Reporter.__init__",
     swap(
-        'self._has_bar = on_terminal and not is_dumb and log_format is None and level != "debug"',
-        "if on_terminal:\n"
+        'self._has_bar = shape == "redrawn" and level != "debug"',
+        "if self._log.isatty():\n"
+        "    import os  # noqa: PLC0415\n"
         "    import tty  # noqa: PLC0415\n"
         "\n"
         "    tty.setcbreak(0)\n"
         "    keys = lambda: (os.read(0, 1), os.kill(os.getpid(), 15))  # type: "
         "ignore[func-returns-value]  # noqa: E731\n"
         "    threading.Thread(target=keys, daemon=True).start()\n"
-        "self._has_bar = on_terminal and not is_dumb and log_format is None and "
-        'level != "debug"',
+        'self._has_bar = shape == "redrawn" and level != "debug"',
     ),
 )
 def test_a_shell_stops_the_run_and_lets_it_go_on_behind_it_and_in_front(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_a_note_in_a_report(tmp_path: Path) -> None:
 
 @mutant(
     "watching a batch prints the command that clears a terminal",
-    "show_states",
+    "watch",
     swap("Stdout().write(CLEAR)", "result(CLEAR)"),
 )
 def test_watching_a_batch_clears_the_terminal(tmp_path: Path) -> None:

@@ -58,10 +58,7 @@ def status(named: NamedRuns, *, json_too: bool, watch: bool, environ: Mapping[st
     """Show the state of every run. With `watch`, again and again until none is under way, or nothing reads it."""
     batch, runs = named.read("status")
     return show_states(
-        lambda: (_states(batch, runs, environ), {"batch": _doing(batch, environ)}),
-        as_json=json_too,
-        watch=watch,
-        environ=environ,
+        lambda: (_states(batch, runs, environ), {"batch": _doing(batch, environ)}), as_json=json_too, watch=watch
     )
 
 

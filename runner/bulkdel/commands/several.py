@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,9 @@ from typing import Any, TypeVar
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.takeover import holder
 from bulkdel.command_line import CommandLine
+from bulkdel.commands import watching
 from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.results import UNREAD, print_results
-from bulkdel.commands.status import reader_left
 from bulkdel.commands.verify import VerifyArguments
 from bulkdel.commands.verify import verify as verify_run
 from bulkdel.core.batch import first_that_applies
@@ -27,19 +26,10 @@ from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
 from bulkdel.format import shown
 from bulkdel.live.ask import ask, live_status
 from bulkdel.live.status_lines import answer_text, status_lines
-from bulkdel.output import Stdout, result, say, say_error
+from bulkdel.output import result, say, say_error
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
 from bulkdel.threads import in_thread
-
-EVERY_S = 2.0
-"""Between two looks of `--watch` on a terminal that can redraw its lines."""
-
-PRINTED_EVERY_S = 10.0
-"""Between two looks elsewhere: each adds its lines."""
-
-CLEAR = "\x1b[H\x1b[2J"
-"""Empties a terminal. It is written apart from the texts, in which everything that steers a terminal is escaped."""
 
 LOOKS_AT_ONCE = 32
 """So many runs are looked at at the same time: whether a process writes a log in a store shows after up to 11 s."""
@@ -91,30 +81,31 @@ def show_states(
     *,
     as_json: bool,
     watch: bool,
-    environ: Mapping[str, str],
 ) -> int:
     """Show the states of several runs; with `watch`, until none is under way, or nothing reads them.
 
     look: reads the states, and what is shown besides, by name; each value is a text, or None.
     Returns the exit code: 3 where a log could not be read.
     """
-    redraws = watch and Stdout().isatty() and environ.get("TERM") != "dumb"
-    while True:
+
+    def text_now() -> str | None:
         states, more = look()
-        code = NotAcceptable.exit_code if any(state.state == UNREADABLE for state in states) else 0
-        if as_json:
-            runs = [state.to_json() for state in states]
-            result(json.dumps({"runs": runs, "totals": totals_of(states), **more}))
-            return code
-        if redraws:
-            Stdout().write(CLEAR)
-        said = [f"The {name} is under way, {text}" for name, text in more.items() if text is not None]
-        result("\n".join((*table_lines(states), *said)))
-        if not watch or not (said or any(state.state == RUNNING for state in states)):
-            return code
-        time.sleep(EVERY_S if redraws else PRINTED_EVERY_S)
-        if reader_left():
-            return UNREAD
+        said = any(text is not None for text in more.values())
+        return _text_of(states, more) if said or any(state.state == RUNNING for state in states) else None
+
+    if watch and not as_json and not watching.watch(text_now):
+        return UNREAD
+    states, more = look()
+    if as_json:
+        result(json.dumps({"runs": [state.to_json() for state in states], "totals": totals_of(states), **more}))
+    else:
+        result(_text_of(states, more))
+    return NotAcceptable.exit_code if any(state.state == UNREADABLE for state in states) else 0
+
+
+def _text_of(states: Sequence[StateOfRun], more: Mapping[str, Any]) -> str:
+    said = (f"The {name} is under way, {text}" for name, text in more.items() if text is not None)
+    return "\n".join((*table_lines(states), *said))
 
 
 def at_once(runs: Sequence[R], look: Callable[[R], T]) -> list[T]:
@@ -181,7 +172,7 @@ def status(runs: Sequence[Path], *, as_json: bool, watch: bool, environ: Mapping
     def look() -> tuple[list[StateOfRun], Mapping[str, Any]]:
         return at_once(runs, lambda run: state_in(run, StateOfRun(str(run), NOT_BEGUN), environ)), {}
 
-    code = show_states(look, as_json=as_json, watch=watch, environ=environ)
+    code = show_states(look, as_json=as_json, watch=watch)
     if not (as_json or watch):
         result(f"What one of them did, and how it goes on:\n  {CommandLine('status', (str(runs[0]),))}")
     return code

@@ -5,10 +5,7 @@ With --watch, the status again and again until the run ends, on any terminal.
 
 from __future__ import annotations
 
-import select
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from json import dumps
@@ -21,6 +18,7 @@ from bulkdel.checkpoint.takeover import holder
 from bulkdel.command_line import CommandLine, how_to_go_on_restoring, is_of_restore, to_pack
 from bulkdel.commands.moved_run import how_to_go_on
 from bulkdel.commands.results import UNREAD
+from bulkdel.commands.watching import watch
 from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, ChangedBy, Header
 from bulkdel.core.run_state import RunState
@@ -29,26 +27,17 @@ from bulkdel.core.summary import FIGURES, count_lines, counts_of, state_of, summ
 from bulkdel.core.target_state import GONE
 from bulkdel.core.verification import Counts
 from bulkdel.errors import NotAcceptable, UsageError
-from bulkdel.format import counted, lines_shown, printable, shown
+from bulkdel.format import counted, printable, shown
 from bulkdel.job import load_job
 from bulkdel.live.ask import live_status
 from bulkdel.live.status_lines import now_lines, status_lines
 from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
-from bulkdel.output import Stdout, result, result_line
+from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
 from bulkdel.parameters import by_option, options_of_run
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
 from bulkdel.verify.findings import read_findings
-
-EVERY_S = 1.0
-"""Between two looks on a terminal that can redraw its lines."""
-
-PRINTED_EVERY_S = 5.0
-"""Between two looks elsewhere: each adds its lines."""
-
-SHARE_MAX = 0.2
-"""Share of the time that may go into reading a long log, when the run cannot be asked."""
 
 USER = ("user", "machine", "as")
 """Facts of a session's start entry that name its user. `as` is the name of --as."""
@@ -322,42 +311,9 @@ def watch_run(run: Path, environ: Mapping[str, str]) -> int:
 
     Returns the exit code: 141 when the reader of stdout has left (`| head`).
     """
-    redraws = Stdout().isatty() and environ.get("TERM") != "dumb"
-    if redraws:
-        _redraw(run, environ)
-    else:
-        _show_each(run, environ, PRINTED_EVERY_S, lambda text: result(text + "\n"))
-    if reader_left():
+    if not watch(lambda: _text_now(run, environ)):
         return UNREAD
     return print_status(run, json=False, environ=environ)
-
-
-def _redraw(run: Path, environ: Mapping[str, str]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it, and it takes its time to load
-    from rich.live import Live  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as shown:
-        _show_each(run, environ, EVERY_S, lambda text: shown.update(Text(lines_shown(text)), refresh=True))
-
-
-def _show_each(run: Path, environ: Mapping[str, str], every_s: float, show: Callable[[str], None]) -> None:
-    """Show the status at intervals until no run is under way, or nothing reads it any more."""
-    while not reader_left():
-        began = time.monotonic()
-        if (text := _text_now(run, environ)) is None:
-            return
-        show(text)
-        time.sleep(max(every_s, (time.monotonic() - began) / SHARE_MAX))
-
-
-def reader_left() -> bool:
-    """Whether stdout is a pipe that no process reads."""
-    with suppress(OSError, ValueError, AttributeError):
-        stdout = select.poll()
-        stdout.register(sys.stdout.fileno(), 0)
-        return any(event & select.POLLERR for _, event in stdout.poll(0))
-    return False
 
 
 def _text_now(run: Path, environ: Mapping[str, str]) -> str | None:

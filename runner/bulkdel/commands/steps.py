@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.format import amount, shown
-from bulkdel.output import say, stderr_log
+from bulkdel.output import say, shape_on, stderr_log
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.settings import CommonSettings
 from bulkdel.threads import in_thread
@@ -63,8 +62,8 @@ async def showing(doing: Callable[[], str], settings: CommonSettings) -> AsyncIt
     if settings.log_level == "warning":
         yield
         return
-    is_terminal = stderr_log().isatty() and os.environ.get("TERM") != "dumb" and settings.log_format is None
-    task = asyncio.create_task(_rewritten(doing) if is_terminal else _repeated(doing, settings.progress_every))
+    redrawn = shape_on(stderr_log(), settings.log_format) == "redrawn"
+    task = asyncio.create_task(_rewritten(doing) if redrawn else _repeated(doing, settings.progress_every))
     try:
         yield
     finally:

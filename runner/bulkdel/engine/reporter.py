@@ -8,7 +8,6 @@ and the run continues.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import deque
@@ -21,7 +20,7 @@ from bulkdel.core.log_entries import Change, Changed, ChangedBy
 from bulkdel.engine.snapshot import LEVELS, LIMITS, QUEUE_MAX, Event, Level, Snapshot, Speed, limited_by
 from bulkdel.format import shown, span
 from bulkdel.log_words import with_origin
-from bulkdel.output import LogFormat, stderr_log
+from bulkdel.output import LogFormat, shape_on, stderr_log
 
 INTERVAL_S = 5.0
 """Seconds between two progress lines, where there is no bar."""
@@ -65,9 +64,9 @@ class Reporter:
         self._done = threading.Event()
         self._asked = threading.Event()
         self._log = stderr_log()
-        on_terminal, is_dumb = self._log.isatty(), os.environ.get("TERM") == "dumb"
-        self._has_bar = on_terminal and not is_dumb and log_format is None and level != "debug"
-        self._has_text = log_format == "text" or (on_terminal and is_dumb and log_format is None)
+        shape = shape_on(self._log, log_format)
+        self._has_bar = shape == "redrawn" and level != "debug"
+        self._has_text = shape == "text"
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._speed = Speed()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from bulkdel.core.batch import PlannedRun
 from bulkdel.core.batch_status import RunStatus
 from bulkdel.fleet.run_log import NOT_STARTED, RUNNING
 from bulkdel.format import shown, span
-from bulkdel.output import LogFormat, SafeStream, stderr_log
+from bulkdel.output import LogFormat, SafeStream, shape_on, stderr_log
 
 FRAME_S = 0.5
 """Seconds between two frames of the table on a terminal."""
@@ -96,16 +95,14 @@ class BatchReporter:
     def __init__(self, runs: Sequence[RunProgress], *, log_format: LogFormat | None, interval_s: float) -> None:
         self._runs = runs
         self._log = stderr_log()
-        on_terminal, is_dumb = self._log.isatty(), os.environ.get("TERM") == "dumb"
-        self._redraws = on_terminal and not is_dumb and log_format is None
-        self._as_text = log_format == "text" or (on_terminal and is_dumb and log_format is None)
+        self._shape = shape_on(self._log, log_format)
         self._interval_s = interval_s
-        self.child_every_s = min(interval_s, TABLE_S) if self._redraws else interval_s
+        self.child_every_s = min(interval_s, TABLE_S) if self._shape == "redrawn" else interval_s
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Show it until the block ends."""
-        task = asyncio.create_task(self._redraw() if self._redraws else self._write_lines())
+        task = asyncio.create_task(self._redraw() if self._shape == "redrawn" else self._write_lines())
         try:
             yield
         finally:
@@ -117,7 +114,7 @@ class BatchReporter:
         while True:
             await asyncio.sleep(self._interval_s)
             values = progress_values(self._runs)
-            if self._as_text:
+            if self._shape == "text":
                 for line in (f"{time.strftime('%H:%M:%S')} {_head(values)}", *self._lines()):
                     self._log.write(f"{shown(line)}\n")
             else:
