@@ -110,10 +110,10 @@ def test_a_secret_is_in_no_repr() -> None:
 
 @mutant(
     "of a secret that is given twice one is taken",
-    "value_of",
+    "text_named",
     swap(
-        'if value:\n    raise UsageError(f"the environment sets {variable} and {source}: leave one of them out")',
-        "if value == path:\n"
+        'if given:\n    raise UsageError(f"the environment sets {variable} and {source}: leave one of them out")',
+        "if given and not path:\n"
         '    raise UsageError(f"the environment sets {variable} and {source}: leave '
         'one of them out")',
     ),

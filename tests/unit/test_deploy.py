@@ -12,9 +12,9 @@ import yaml
 from bulkdel.cli.app import EPILOGUE
 from bulkdel.cli.config import tables_with
 from bulkdel.core import summary
+from bulkdel.secret_file import IN_FILE
 from bulkdel.settings import Settings
 from bulkdel_jobs.genauth.access_key import KEY_ID, KEY_SECRET
-from bulkdel_jobs.parts.secret import IN_FILE
 from tests.mutants import mutant
 from tests.syntax import swap
 

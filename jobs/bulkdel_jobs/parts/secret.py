@@ -11,10 +11,7 @@ from pathlib import Path
 
 from bulkdel.command_line import quoted
 from bulkdel.errors import UsageError
-from bulkdel.secret_file import read_secret
-
-IN_FILE = "_FILE"
-"""After the name of a secret's variable: the variable that names a file with the secret, as containers mount it."""
+from bulkdel.secret_file import IN_FILE, read_secret, text_named
 
 _HEADER_SAFE = re.compile(r"[ -~]+")
 
@@ -46,23 +43,13 @@ def find_secret(environ: Mapping[str, str], variable: str | None, file: str | No
 def value_of(environ: Mapping[str, str], variable: str) -> Secret | None:
     """The value of a variable, or the text of the file that NAME_FILE names; None when neither is set.
 
-    Such a file may be readable for others: the system that mounts it decides on its mode. Raises UsageError when both
-    are set, and for a file that cannot be read or is empty; no message quotes it.
+    Raises UsageError as `text_named`.
     """
     value, path = environ.get(variable, "").strip(), environ.get(f"{variable}{IN_FILE}", "")
     if not path:
         return Secret(value, variable) if value else None
-    source = f"{variable}{IN_FILE}"
-    if value:
-        raise UsageError(f"the environment sets {variable} and {source}: leave one of them out")
-    try:
-        text = read_secret(Path(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise UsageError(f"{source}: {path}: {reason}. Name a file with the secret") from error
-    if not (text := text.removesuffix("\n").removesuffix("\r")):
-        raise UsageError(f"{source}: {path}: is empty. Name a file with the secret")
-    return Secret(text, source)
+    text = text_named(variable, path, "secret", given=bool(value))
+    return Secret(text.removesuffix("\n").removesuffix("\r"), f"{variable}{IN_FILE}")
 
 
 def read_private(file: str) -> str:
@@ -73,6 +60,5 @@ def read_private(file: str) -> str:
         if stat.S_IMODE(mode) & 0o077:
             raise UsageError(f"{path}: others can read the secret in it. Fix: chmod 600 {quoted(path)}")
         return read_secret(path)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text"
-        raise UsageError(f"credentials file {path}: {reason}") from error
+    except OSError as error:
+        raise UsageError(f"credentials file {path}: {error.strerror}") from error

@@ -25,7 +25,7 @@ from bulkdel.format import shown
 from bulkdel.job import Job, loadable_jobs
 from bulkdel.notify.message import VARIABLE as EVENT
 from bulkdel.safety.plan_from_file import OTHER_USER, PlanFile
-from bulkdel.secret_file import read_secret
+from bulkdel.secret_file import text_named
 from bulkdel.settings import (
     PlanSettings,
     RestoreSettings,
@@ -109,24 +109,14 @@ class ConfigFile:
 def secrets_in_files(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Give the command those secret options that are in a file (`IN_FILES`), as containers mount secrets.
 
-    It is a source of values for cyclopts, like `ConfigFile`. The system that mounts such a file decides on its mode.
-    Raises UsageError; no message quotes the file.
+    It is a source of values for cyclopts, like `ConfigFile`. Raises UsageError as `text_named`.
     """
     known = {one.name for one in arguments}
     for name in IN_FILES:
-        variable, path = file_variable_of(name), os.environ.get(file_variable_of(name))
-        if path is None or option_of(name) not in known:
-            continue
-        if variable_of(name) in os.environ:
-            raise UsageError(f"the environment sets {variable_of(name)} and {variable}: leave one of them out")
-        try:
-            words = read_secret(Path(path)).split()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text"
-            raise UsageError(f"{variable}: {path}: {reason}. Name a file with the value") from error
-        if not words:
-            raise UsageError(f"{variable}: {path}: is empty. Name a file with the value")
-        _give({name: words}, variable, app, commands, arguments)
+        variable, path = variable_of(name), os.environ.get(file_variable_of(name))
+        if path is not None and option_of(name) in known:
+            words = text_named(variable, path, "value", given=variable in os.environ).split()
+            _give({name: words}, file_variable_of(name), app, commands, arguments)
 
 
 def _give(
