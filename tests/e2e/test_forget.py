@@ -306,8 +306,8 @@ def test_anything_else_typed_removes_nothing(typed: bytes, tmp_path: Path) -> No
     "forget does not miss the rows of a run",
     "_named_rows",
     swap(
-        "NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)",
-        "NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted)",
+        "NamedFile(rows, ROWS, why_left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)",
+        "NamedFile(rows, ROWS, why_left=_why_not_its_rows(place, progress), wanted=wanted)",
     ),
 )
 @mutant(
@@ -574,7 +574,7 @@ def test_a_copy_of_the_memberships_that_a_kill_has_ended(tmp_path: Path) -> None
 @mutant(
     "forget removes what a forged log calls the copy of its memberships",
     "_named",
-    swap("NamedFile(to, UNKNOWN_COPY, left=UNKNOWN)", "NamedFile(to, UNKNOWN_COPY)"),
+    swap("NamedFile(to, UNKNOWN_COPY, why_left=UNKNOWN)", "NamedFile(to, UNKNOWN_COPY)"),
     case="key.env",
 )
 @mutant(

@@ -386,7 +386,7 @@ def test_a_link_or_a_pipe_in_the_place_of_the_config_is_not_packed(tmp_path: Pat
 @mutant(
     "a link in the place of a file of the run is packed",
     "_Found.add_written",
-    swap("self._add_moved(run, file, file.kept)", "self._add(file.path, file.what)"),
+    swap("self._add_moved(run, file, file.why_foreign)", "self._add(file.path, file.what)"),
 )
 @pytest.mark.traced
 def test_a_link_is_not_followed_into_the_archive(tmp_path: Path) -> None:

@@ -663,7 +663,7 @@ async def _plan_all(
                 return PlannedRun(run.name, state.confirmed[run.name], complete=True)
             if (trouble := _meant_for_the_day_before(run, state)) is not None:
                 return PlannedRun(run.name, trouble=trouble, exit=NotConfirmed.exit_code)
-            if still is Still.OTHER_LOG:
+            if still is Still.OLDER_LOG:
                 return PlannedRun(run.name, state.confirmed[run.name], exit=NotAcceptable.exit_code, trouble=OLDER_LOG)
             begin(run.name)
             folder = batch.base / run.folder

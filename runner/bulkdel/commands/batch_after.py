@@ -13,7 +13,7 @@ from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.command_line import CommandLine
 from bulkdel.commands.batch import say_credentials
 from bulkdel.commands.batch_words import shortened
-from bulkdel.commands.several import StateOfRun, answers_of, at_once, print_answers, show_states, state_in
+from bulkdel.commands.several import StateOfRun, answers_of, look_at_all, print_answers, show_states, state_in
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.signals import Signals, run_loop
 from bulkdel.engine.tasks import all_of
@@ -77,7 +77,7 @@ def _states(batch: Batch, runs: Sequence[BatchRun], environ: Mapping[str, str]) 
         rows = int(kept.confirmed[run.name]["rows"]) if run.name in kept.confirmed else 0
         return state_in(run.place_in(batch.base), StateOfRun(run.name, NOT_BEGUN, rows, exit=code), environ)
 
-    return at_once(runs, state)
+    return look_at_all(runs, state)
 
 
 OF_BATCH = frozenset({"stop", "pause", "resume"})

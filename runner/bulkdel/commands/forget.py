@@ -96,7 +96,7 @@ def begun(annotations: Sequence[Annotation]) -> Mapping[str, int]:
 
 
 def _removable(run: RunFiles) -> list[PersonalFile]:
-    return [file for file in run.files if not file.left]
+    return [file for file in run.files if not file.why_left]
 
 
 def _to_remove(run: RunFiles) -> dict[str, int]:
@@ -117,8 +117,8 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
         for file in _removable(run):
             result(f"  remove  {file.path}, {file.what}, {file.size:,} bytes")
         for file in run.files:
-            if file.left:
-                result(f"  left    {file.path}, {file.what}: it {file.left}")
+            if file.why_left:
+                result(f"  left    {file.path}, {file.what}: it {file.why_left}")
         for named in run.missing:
             result(f"  missing {named.path}, {named.what}: if it has moved, remove it yourself")
         for named in run.stored:
@@ -128,8 +128,8 @@ def _print_files(runs: Sequence[RunFiles]) -> None:
             )
         if run.export is not None:
             result(f"  left    {run.export}, your own export")
-        new = f"{counted(run.made, 'new id')} of restored accounts, " if run.made else ""
-        ids = f"{counted(run.ids, 'refused or unknown id')} with the API's message, " if run.ids else ""
+        new = f"{counted(run.new_id_count, 'new id')} of restored accounts, " if run.new_id_count else ""
+        ids = f"{counted(run.id_count, 'refused or unknown id')} with the API's message, " if run.id_count else ""
         result(f"  stays   {log_place(run.place).log}, the log; it has {new}{ids}the names of user and machine")
     result(
         "A removed file is no longer in its folder. Its blocks on the disk are not overwritten, and copies elsewhere "
@@ -258,5 +258,5 @@ def _look_again(path: Path, line: CommandLine) -> bool:
 
 
 def _code(runs: Sequence[RunFiles]) -> int:
-    left = any(run.missing or run.stored or any(file.left for file in run.files) for run in runs)
+    left = any(run.missing or run.stored or any(file.why_left for file in run.files) for run in runs)
     return SOME_LEFT if left else 0

@@ -93,7 +93,7 @@ class _Made:
 
 def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Made:
     """Do it. Blocks."""
-    progress.fetched("finding the files of the run")
+    progress.note("finding the files of the run")
     runs = files_of(run)
     _check_run(runs[0].progress, run, arguments)
     contents = contents_of(runs, arguments.moved, arguments.config)

@@ -169,7 +169,7 @@ class _Found:
         place, header = log_place(run.place), run.progress.header
         file = next((file for file in run.files if file.what == ROWS), None)
         if file is not None:  # `files_of` has read the rows
-            why = file.kept and f"{file.path}: {file.kept}."
+            why = file.why_foreign and f"{file.path}: {file.why_foreign}."
         elif is_forgotten(place, run.progress):
             why = f"{ROWS}: were removed by `bulkdel forget`."
         else:  # in a store, or missing
@@ -189,10 +189,10 @@ class _Found:
             return
         pinned = PinnedFile(EXCLUDED, sha256)
         file = next((file for file in run.files if file.what == EXCLUDED_WORDS), None)
-        if in_store(run.place) or (file is not None and not file.kept):
+        if in_store(run.place) or (file is not None and not file.why_foreign):
             self._add_beside(place, pinned, inside)
             return
-        why = f"{place.at(pinned)}, {EXCLUDED_WORDS}: it {'is not there' if file is None else file.kept}"
+        why = f"{place.at(pinned)}, {EXCLUDED_WORDS}: it {'is not there' if file is None else file.why_foreign}"
         (self._missing if goes_on(run.progress) else self.notes).append(why)
 
     def add_written(self, run: RunFiles) -> None:
@@ -200,8 +200,8 @@ class _Found:
         for file in run.files:
             if file.what in {UNFINISHED, *ADDED_WITH_LOG}:
                 continue
-            if file.kept:
-                self._add_moved(run, file, file.kept)
+            if file.why_foreign:
+                self._add_moved(run, file, file.why_foreign)
             elif isinstance(file.known, Saved):
                 self._add(file.path, file.what, read=partial(_known_blocks, file.path, file.known))
             else:

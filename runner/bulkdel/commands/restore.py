@@ -60,7 +60,7 @@ from bulkdel.run_place import (
     logged_file,
 )
 from bulkdel.safety.log_checks import check_not_handed_over, refuse_differences
-from bulkdel.safety.run_plan import Coming, RunArguments, Undone
+from bulkdel.safety.run_plan import Coming, RunArguments, RunToUndo
 from bulkdel.safety.server_checks import check_named_host, is_own_host, same_host
 
 NAMED_MAX = 20
@@ -172,7 +172,7 @@ def _prepare(arguments: RestoreArguments, signals: Signals) -> _Found:
     else:
         derived = Derived(begun.facts["done"], begun.facts["without_record"], begun.facts["rows"])
     pinned = progress.header.pinned
-    undoes = Undone(
+    undoes = RunToUndo(
         run,
         job.name,
         pinned["pool"],

@@ -96,25 +96,25 @@ Known = str | Saved | MembershipsSaved
 class NamedFile(NamedTuple):
     """A file that the program may have written. known: its bytes; None when no log knows them.
 
-    wanted: whether a run or a restore that is not complete needs it. left: why it must not be removed; empty when it
-    may be. more: the same of a file with more records than `known`. expected: whether it must be there unless `forget`
-    has removed it.
+    wanted: whether a run or a restore that is not complete needs it. why_left: why it must not be removed; empty when
+    it may be. why_longer: the same of a file with more records than `known`. expected: whether it must be there unless
+    `forget` has removed it.
     """
 
     path: Path
     what: str
     known: Known | None = None
     wanted: bool = False
-    left: str = ""
-    more: str = ""
+    why_left: str = ""
+    why_longer: str = ""
     expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PersonalFile:
-    """A file that is there. known: its bytes in the log. kept: why it is not the run's; empty when it is.
+    """A file that is there. known: its bytes in the log. why_foreign: why it is not the run's; empty when it is.
 
-    more: why it must not be removed all the same; empty when it may be.
+    why_longer: why it must not be removed all the same; empty when it may be.
     """
 
     path: Path
@@ -124,13 +124,13 @@ class PersonalFile:
     identity: Identity
     wanted: bool
     known: Known | None = None
-    kept: str = ""
-    more: str = ""
+    why_foreign: str = ""
+    why_longer: str = ""
 
     @property
-    def left(self) -> str:
+    def why_left(self) -> str:
         """Why it must not be removed; empty when it may be."""
-        return self.kept or self.more
+        return self.why_foreign or self.why_longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,9 @@ class RunFiles:
     """One run and its files.
 
     place: where it is. sha256: of the sound lines of its log. files: those that are there. missing: those that the log
-    knows, and that are neither there nor removed by `forget`. stored: those in a store. ids: how many refused and
-    unknown ids are in the log itself. made: the same of the new ids of restored accounts. export: the user's own; None
-    when it is not there.
+    knows, and that are neither there nor removed by `forget`. stored: those in a store. id_count: how many refused and
+    unknown ids are in the log itself. new_id_count: the same of the new ids of restored accounts. export: the user's
+    own; None when it is not there.
     """
 
     place: Path
@@ -149,8 +149,8 @@ class RunFiles:
     files: tuple[PersonalFile, ...]
     missing: tuple[NamedFile, ...]
     stored: tuple[NamedFile, ...]
-    ids: int
-    made: int
+    id_count: int
+    new_id_count: int
     export: Path | None
 
 
@@ -191,8 +191,8 @@ def files_of(run: Path, export: NamedFile | None = None) -> list[RunFiles]:
         tuple(file for file in found.values() if file is not None),
         tuple(each for each in missing if printable(each.path.name) not in read.progress.forgotten),
         tuple(stored),
-        read.ids,
-        read.made,
+        read.id_count,
+        read.new_id_count,
         own if export is None and own.absolute() not in there and own.is_file() else None,
     )
     return [files, *(each for which in begun for each in files_of(which.path.parent, which))]
@@ -218,15 +218,15 @@ def _placed(named: NamedFile, run: Path, original: Path | None) -> Iterator[Name
     here, now = _beside(named.path, run), _now(named.path, run, original)
     elsewhere = now == named.path and not is_same(now.parent, here.parent)
     if elsewhere and original is not None:
-        yield named._replace(left=f"belongs to the run of {original}, of which this one is a copy")
+        yield named._replace(why_left=f"belongs to the run of {original}, of which this one is a copy")
     elif not is_within(now, run):
-        yield named._replace(left=named.left or OUTSIDE)
+        yield named._replace(why_left=named.why_left or OUTSIDE)
     else:
         yield named._replace(path=now)
     if elsewhere and original is None and named.known is not None and os.path.lexists(now):
         other = named._replace(path=here)
         copy = _look(other)
-        if copy is not None and not copy.kept:
+        if copy is not None and not copy.why_foreign:
             yield other
 
 
@@ -256,28 +256,28 @@ def identity_of(found: os.stat_result) -> Identity:
 
 
 class _Read(NamedTuple):
-    """What is read from a log. ids, made: as in `RunFiles`. named: copies that this user has named, by its MACs."""
+    """What is read from a log. named: copies that this user has named, by its MACs. The others: as in `RunFiles`."""
 
     progress: RunState
     sha256: str
-    ids: int
-    made: int
+    id_count: int
+    new_id_count: int
     named: frozenset[str]
 
     @classmethod
     def of(cls, run: Path) -> _Read:
-        ids = made = 0
+        id_count = new_id_count = 0
         named, key = set[str](), read_key(os.environ)
         with reading(log_place(run), RUN) as reader:
             for progress, entries in reader.folding():
                 for entry in entries:
                     if isinstance(entry, Outcome):
-                        ids += sum("id" in each for each in entry.exceptions)
-                        made += sum(MADE in each for each in entry.exceptions)
+                        id_count += sum("id" in each for each in entry.exceptions)
+                        new_id_count += sum(MADE in each for each in entry.exceptions)
                     elif isinstance(entry, Session) and mac_holds(entry, key):
                         named.update(_backups_of(entry.facts, shard_numbers(progress.header)))
                         named.update(filter(None, [entry.facts.get("memberships")]))
-            return cls(progress, reader.sha.hexdigest(), ids, made, frozenset(named))
+            return cls(progress, reader.sha.hexdigest(), id_count, new_id_count, frozenset(named))
 
 
 def _backups_of(facts: Mapping[str, Any], shards: Collection[int]) -> Iterator[str]:
@@ -300,18 +300,18 @@ def _named(run: Path, read: _Read) -> Iterator[NamedFile]:
     for name, saved in dict(sorted(progress.backups, key=lambda backup: backup[1].size)).items():
         current = progress.backup is not None and progress.backup[0] == name
         wanted = (resumable and current) or restoring
-        more = "" if name in read.named else MORE
-        yield NamedFile(logged_file(name, run), BACKUP_WORDS, saved, wanted, more=more, expected=True)
+        why_longer = "" if name in read.named else MORE
+        yield NamedFile(logged_file(name, run), BACKUP_WORDS, saved, wanted, why_longer=why_longer, expected=True)
     copies = {logged_file(each.path, run): each for each in progress.copies}
     for path, copied in copies.items():
-        left = "" if is_named_as_memberships(path) else "has no name that a run gives to such a copy"
+        why_left = "" if is_named_as_memberships(path) else "has no name that a run gives to such a copy"
         if path.parent != run and printable(path.absolute()) not in read.named:
-            left = left or UNNAMED
-        yield NamedFile(path, MEMBERSHIPS_WORDS, copied, resumable or restoring, left=left, expected=True)
+            why_left = why_left or UNNAMED
+        yield NamedFile(path, MEMBERSHIPS_WORDS, copied, resumable or restoring, why_left=why_left, expected=True)
     if progress.memberships_to is not None and not (copies and progress.sent):
         to = logged_file(progress.memberships_to, run)
         if to not in copies:
-            yield NamedFile(to, UNKNOWN_COPY, left=UNKNOWN)
+            yield NamedFile(to, UNKNOWN_COPY, why_left=UNKNOWN)
         for each in dict.fromkeys((to, _beside(to, run))) if is_named_as_memberships(to) else ():
             yield from _matching(each.parent, rf"\.{re.escape(each.name)}\.\w+\.part", UNFINISHED)
     if progress.header.invalid:
@@ -341,7 +341,7 @@ def _named_rows(run: Path, progress: RunState, *, wanted: bool) -> Iterator[Name
     """Yield the files with the rows of the run, and with those of a restore that did not begin."""
     place = log_place(run)
     rows = place.at(PinnedFile(INPUT, progress.header.input.index))
-    yield NamedFile(rows, ROWS, left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
+    yield NamedFile(rows, ROWS, why_left=_why_not_its_rows(place, progress), wanted=wanted, expected=True)
     if (sha256 := progress.header.excluded_sha256) is not None:
         yield NamedFile(place.at(PinnedFile(EXCLUDED, sha256)), EXCLUDED_WORDS, sha256, wanted=wanted, expected=True)
     if in_store(run):
@@ -349,7 +349,7 @@ def _named_rows(run: Path, progress: RunState, *, wanted: bool) -> Iterator[Name
     places = restore_places(run)
     for each in (run, *places, *(place / PUTTING_BACK for place in places)):
         part = input_part(each)
-        yield NamedFile(part, UNFINISHED, left="is being written" if is_held(part) else "")
+        yield NamedFile(part, UNFINISHED, why_left="is being written" if is_held(part) else "")
 
 
 def rows_without_a_log(run: Path) -> list[Path]:
@@ -393,15 +393,15 @@ def _look(named: NamedFile) -> PersonalFile | None:
     """Judge one file; None when there is none. Raises NotAcceptable when it cannot be looked at."""
     try:
         found = named.path.lstat()
-        kept, more, sha256 = _kept_by_kind(found) or named.left, "", ""
-        if not kept:
+        why_foreign, why_longer, sha256 = _foreign_by_kind(found) or named.why_left, "", ""
+        if not why_foreign:
             fd = os.open(named.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(fd, "rb") as file:
                 found = os.fstat(fd)
                 sha256, fits = digest_of(file, named.known)
-                if named.more and isinstance(named.known, Saved):
-                    more = named.more if holds_more(fd, named.known) else ""
-            kept = "" if fits else "holds other bytes than those that the run wrote"
+                if named.why_longer and isinstance(named.known, Saved):
+                    why_longer = named.why_longer if holds_more(fd, named.known) else ""
+            why_foreign = "" if fits else "holds other bytes than those that the run wrote"
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -411,12 +411,13 @@ def _look(named: NamedFile) -> PersonalFile | None:
             f"{named.path}: cannot be read: {error.strerror}. Nothing was removed. Make it readable, or "
             "move it away; then run the same command again."
         ) from error
-    wanted = named.wanted and not kept
-    identity = identity_of(found)
-    return PersonalFile(named.path, named.what, found.st_size, sha256, identity, wanted, named.known, kept, more)
+    wanted = named.wanted and not why_foreign
+    return PersonalFile(
+        named.path, named.what, found.st_size, sha256, identity_of(found), wanted, named.known, why_foreign, why_longer
+    )
 
 
-def _kept_by_kind(found: os.stat_result) -> str:
+def _foreign_by_kind(found: os.stat_result) -> str:
     if stat.S_ISLNK(found.st_mode):
         return "is a symbolic link"
     if not stat.S_ISREG(found.st_mode):

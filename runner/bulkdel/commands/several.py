@@ -108,10 +108,10 @@ def _text_of(states: Sequence[StateOfRun], more: Mapping[str, Any]) -> str:
     return "\n".join((*table_lines(states), *said))
 
 
-def at_once(runs: Sequence[R], look: Callable[[R], T]) -> list[T]:
+def look_at_all(runs: Sequence[R], look: Callable[[R], T]) -> list[T]:
     """Look at these runs at the same time, and return what was found, in their order."""
 
-    async def look_at_all() -> list[T]:
+    async def all_of_them() -> list[T]:
         places = asyncio.Semaphore(LOOKS_AT_ONCE)
 
         async def look_at(run: R) -> T:
@@ -120,7 +120,7 @@ def at_once(runs: Sequence[R], look: Callable[[R], T]) -> list[T]:
 
         return await asyncio.gather(*map(look_at, runs))
 
-    return asyncio.run(look_at_all())
+    return asyncio.run(all_of_them())
 
 
 def state_in(run: Path, before: StateOfRun, environ: Mapping[str, str]) -> StateOfRun:
@@ -170,7 +170,7 @@ def status(runs: Sequence[Path], *, as_json: bool, watch: bool, environ: Mapping
     """Show the states of these runs. Returns the exit code of `show_states`."""
 
     def look() -> tuple[list[StateOfRun], Mapping[str, Any]]:
-        return at_once(runs, lambda run: state_in(run, StateOfRun(str(run), NOT_BEGUN), environ)), {}
+        return look_at_all(runs, lambda run: state_in(run, StateOfRun(str(run), NOT_BEGUN), environ)), {}
 
     code = show_states(look, as_json=as_json, watch=watch)
     if not (as_json or watch):
@@ -224,7 +224,7 @@ def answers_of(
         except NotAcceptable as error:  # the other runs are asked all the same
             return {**refused, "text": str(error)}
 
-    found = zip(places, at_once(list(places.values()), answer_of), strict=True)
+    found = zip(places, look_at_all(list(places.values()), answer_of), strict=True)
     return {name: answer for name, answer in found if answer is not None}
 
 

@@ -53,7 +53,7 @@ class ByteCount:
     def add(self, size: int) -> None:
         """Count so many more bytes. Raises Drained."""
         self._done += size
-        self._progress.fetched(f"{self._doing}: {amount(self._done)}{self._of}")
+        self._progress.note(f"{self._doing}: {amount(self._done)}{self._of}")
 
 
 @asynccontextmanager

@@ -45,8 +45,8 @@ CREATE TABLE members (
 """
 FORGET = "DELETE FROM members WHERE kind = ? AND namespace = ? AND code = ?"
 ADD = "INSERT OR IGNORE INTO members VALUES (?, ?, ?, ?, ?)"
-COMPLETE = "UPDATE members SET facts = ? WHERE kind = ? AND namespace = ? AND code = ? AND user = ?"
-COMPLETE_OTHERS = "UPDATE members SET facts = ? WHERE kind = ? AND namespace = ? AND code = ? AND facts = '{}'"
+ADD_FACTS = "UPDATE members SET facts = ? WHERE kind = ? AND namespace = ? AND code = ? AND user = ?"
+ADD_FACTS_OF_OTHERS = "UPDATE members SET facts = ? WHERE kind = ? AND namespace = ? AND code = ? AND facts = '{}'"
 SELECT = "SELECT * FROM members ORDER BY kind, namespace, code, user"
 
 
@@ -125,14 +125,14 @@ class MembershipsCopy:
                 if number == 0:
                     reading.add(page, self._add(of, page.items))
                     continue
-                self._complete(of, page.items)
+                self._add_facts(of, page.items)
                 reading.add(page, len(page.items))
                 others = (_facts(item) for item in page.items if item["userId"] is None)
                 of_others = next((facts for facts in others if facts != NO_FACTS), of_others)
             if not reading.fits:
                 break
             if of_others != NO_FACTS:
-                self._complete_others(of, of_others)
+                self._add_facts_of_others(of, of_others)
         return lists
 
     # The rows of a page are few, and the database writes to its own cache: that takes less time than a thread.
@@ -149,16 +149,16 @@ class MembershipsCopy:
         self._members += new
         return new
 
-    def _complete(self, of: GroupOrRole, items: Sequence[Mapping[str, Any]]) -> None:
+    def _add_facts(self, of: GroupOrRole, items: Sequence[Mapping[str, Any]]) -> None:
         """Add the facts of members in a further list."""
         rows = [(_facts(item), *_key(of), item["userId"]) for item in items if item["userId"] is not None]
         with self._disk():
-            self._rows.executemany(COMPLETE, rows)
+            self._rows.executemany(ADD_FACTS, rows)
 
-    def _complete_others(self, of: GroupOrRole, facts: str) -> None:
+    def _add_facts_of_others(self, of: GroupOrRole, facts: str) -> None:
         """Add facts that hold for every member without facts of its own."""
         with self._disk():
-            self._rows.execute(COMPLETE_OTHERS, (facts, *_key(of)))
+            self._rows.execute(ADD_FACTS_OF_OTHERS, (facts, *_key(of)))
 
     def _write(self) -> MembershipsSaved:
         """Write the file. Blocks."""

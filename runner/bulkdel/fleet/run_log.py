@@ -58,7 +58,7 @@ class Still(enum.Enum):
     OTHER_EXPORT = enum.auto()
     """It is not: its log is there, and its export has other bytes now."""
 
-    OTHER_LOG = enum.auto()
+    OLDER_LOG = enum.auto()
     """It is not: its log has rows left, so the log is an older copy."""
 
     UNKNOWN = enum.auto()
@@ -73,7 +73,7 @@ def whether_complete(run: Path, export: Path) -> Still:
             return Still.UNKNOWN
         progress = read_log(place).progress
         if not progress.complete:
-            return Still.OTHER_LOG
+            return Still.OLDER_LOG
         return Still.COMPLETE if _is_pinned(export, progress.header.pinned) else Still.OTHER_EXPORT
     except BulkdelError:
         return Still.UNKNOWN

@@ -76,9 +76,9 @@ class ReadingProgress:
 
     def copied(self, done: int) -> None:
         """Note the number of bytes copied from a pipe so far. Raises Drained."""
-        self.fetched(f"copying the export from a pipe: {done:,} bytes so far")
+        self.note(f"copying the export from a pipe: {done:,} bytes so far")
 
-    def fetched(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Note the progress in words, such as that of copying an export that lies elsewhere. Raises Drained."""
         self.text = text
         self.check()
@@ -87,11 +87,11 @@ class ReadingProgress:
         """Yield the rows of an input, and note how far it is. Raises Drained, and what `Input.rows` raises."""
         for rows in found.rows():
             yield rows
-            self.fetched(f"reading the rows of the run: {rows.stop:,} of {found.size:,}")
+            self.note(f"reading the rows of the run: {rows.stop:,} of {found.size:,}")
 
     def read(self, done: int, total: int) -> None:
         """Note the number of bytes read so far. Raises Drained."""
-        self.fetched(f"reading the export: {done:,} of {total:,} bytes")
+        self.note(f"reading the export: {done:,} of {total:,} bytes")
 
     def stop(self) -> None:
         """End the reading at its next block."""
@@ -188,7 +188,7 @@ class ExportReading:
     def _as_named(self, known: CheckedExport, log: RunState) -> CheckedExport:
         """The export that the command names, to be compared with that of the run."""
         file, source = self._open_file()
-        if table_of(file, self.options, self.reading.fetched) is None:
+        if table_of(file, self.options, self.reading.note) is None:
             dialect = recognise(file, self.options)
         else:  # its rows are not read again, so its columns are not recognised
             dialect = known.dialect
@@ -287,7 +287,7 @@ class ExportReading:
         """Open the export to read its rows. Those of a table are copied first. sheet: the one that a log has."""
         arguments, options = self.arguments, replace(self.options, sheet=self.options.sheet or sheet)
         original, source = self._open_file()
-        table = table_of(original, options, self.reading.fetched)
+        table = table_of(original, options, self.reading.note)
         of_workbook = table is not None and table.format == WORKBOOK
         if self.options.sheet is not None and not of_workbook and not arguments.settings.exclude:
             raise UsageError(
@@ -367,7 +367,7 @@ def export_refusal(
     """The refusal of the export with its advice; None when it is acceptable."""
     with ExitStack() as stack:
         file = stack.enter_context(open_export(arguments.export))
-        rows, own, _ = as_text(file, options, arguments.folder, reading.fetched, stack, for_advice=True)
+        rows, own, _ = as_text(file, options, arguments.folder, reading.note, stack, for_advice=True)
         try:
             preflight(rows, own, on_progress=reading.read)
         except ExportRefused as error:
@@ -378,7 +378,7 @@ def export_refusal(
 def fetching_of(settings: Settings, reading: ReadingProgress) -> Fetching:
     """How an export that lies elsewhere is fetched."""
     reach = Reach(settings.ca_file, settings.proxy, min(SILENCE_S, settings.timeout))
-    return Fetching(reach, settings.patience, reading.fetched)
+    return Fetching(reach, settings.patience, reading.note)
 
 
 def read_options(arguments: RunArguments, id_type: IdType) -> ReadOptions:
@@ -406,7 +406,7 @@ def with_advice(
         return error, ()
     asked = arguments.settings.id_type is not None
     with ExitStack() as stack:
-        rows, own, _ = as_text(file, options, arguments.folder, reading.fetched, stack, for_advice=True)
+        rows, own, _ = as_text(file, options, arguments.folder, reading.note, stack, for_advice=True)
         ways = advise(rows, own, error, asked=asked, on_progress=reading.read)
     said: list[Words] = []
     for way in ways:

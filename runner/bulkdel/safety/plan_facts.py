@@ -21,7 +21,7 @@ from bulkdel.export.rows import Dialect
 from bulkdel.format import printable, shown
 from bulkdel.options import COMPARED, MAY_DIFFER, MEANS
 from bulkdel.safety import plan_words as words
-from bulkdel.safety.run_plan import RunArguments, RunPlan, Undone
+from bulkdel.safety.run_plan import RunArguments, RunPlan, RunToUndo
 from bulkdel.safety.server_checks import sample_trouble
 
 
@@ -202,7 +202,7 @@ def parameter_value(value: Any) -> Any:
     return f"a file with SHA-256 {value['sha256']}" if isinstance(value, Mapping) else value
 
 
-def _only(undoes: Undone) -> dict[str, int] | None:
+def _only(undoes: RunToUndo) -> dict[str, int] | None:
     """What became of the ids that a restore names."""
     if (chosen := undoes.chosen) is None:
         return None

@@ -29,7 +29,7 @@ from bulkdel.job import NEVER
 from bulkdel.log_words import bad_row_words
 from bulkdel.output import has_bars, has_terminal
 from bulkdel.parameters import by_option
-from bulkdel.safety.run_plan import RunPlan, SampleCheck, Undone
+from bulkdel.safety.run_plan import RunPlan, RunToUndo, SampleCheck
 from bulkdel.times import schedule_words
 
 Lines = Iterator[tuple[str, str]]
@@ -308,7 +308,7 @@ def sample(plan: RunPlan) -> Lines:
         yield "sign-ins", sign_in_words(counts, bars=has_bars())
 
 
-def _chosen(undoes: Undone) -> Lines:
+def _chosen(undoes: RunToUndo) -> Lines:
     """Yield what became of each id that --only names."""
     if (chosen := undoes.chosen) is None:
         return
@@ -409,7 +409,7 @@ def notes(plan: RunPlan) -> list[Note]:
     ]
 
 
-def _undone_notes(undoes: Undone) -> Iterator[Note]:
+def _undone_notes(undoes: RunToUndo) -> Iterator[Note]:
     """Yield what a restore cannot bring back."""
     if undoes.memberships is None:
         yield Note("no_memberships", "the run kept no copy of groups and roles (--backup-memberships)")

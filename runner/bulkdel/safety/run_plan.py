@@ -83,7 +83,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class RunToUndo:
     """The run that a `restore` undoes. Its export is derived from that run's log and backup.
 
     run: its place. job, pool: as its header pins them. line: the command line of the restore.
@@ -135,7 +135,7 @@ class RunArguments:
     environ: Mapping[str, str]
     command: str = "run"
     parameters: Any = None
-    undoes: Undone | None = None
+    undoes: RunToUndo | None = None
     approved: PlanFile | None = None
     claimed: str | None = None
     rows: int | None = None
