@@ -69,7 +69,7 @@ def agreed(path: Path) -> None:
     assert state(log.progress) == state(plain)
     assert second.counts() == counts_of(plain)
     assert second.sha256 == log.sha256
-    with LogIndex(log_at(path)) as index:
+    with LogIndex.of(log_at(path)) as index:
         assert index.sha256 == log.sha256
         assert [result.kind for result in index.between(388, 396)] == ["remaining", "refused", "remaining", "excluded"]
     assert audit(log_at(path)).fault is None

@@ -77,7 +77,7 @@ def test_every_row_has_the_result_that_the_log_says(tmp_path: Path, share: float
     entries = write_log(tmp_path / "log", commits)
     if left_out.rows.size:
         recorded.write_skipped(tmp_path / "log", rows, left_out)
-    with LogIndex(log_at(tmp_path / "log")) as log_index:
+    with LogIndex.of(log_at(tmp_path / "log")) as log_index:
         assert log_index.progress.counts == fold(entries, left_out).counts
         spared = Counter(said for kind, _, said in expected.values() if kind == "excluded" and said)
         assert log_index.progress.spared == spared
@@ -103,7 +103,7 @@ def test_each_range_has_its_own_part_of_the_outcome(tmp_path: Path) -> None:
     write_log(
         tmp_path / "log", [[recorded.header(rows=10)], [Outcome(AT, 1, "refused", ((2, 4), (7, 8)), "q", None, said)]]
     )
-    with LogIndex(log_at(tmp_path / "log")) as log_index:
+    with LogIndex.of(log_at(tmp_path / "log")) as log_index:
         results = log_index.between(0, 10)
         assert [(each.start, each.stop, each.kind) for each in results] == [
             (0, 2, "remaining"),
@@ -119,5 +119,8 @@ def test_no_room_for_the_index_is_a_failure_of_a_file(tmp_path: Path, monkeypatc
     commits: list[list[Entry]] = [[recorded.header(rows=5_000)]]
     write_log(tmp_path / "log", commits + [[recorded.deleted(i, i + 1)] for i in range(5_000)])
     monkeypatch.setattr("bulkdel.checkpoint.index.SCHEMA", SCHEMA + "PRAGMA max_page_count = 4;")
-    with pytest.raises(FileFailed, match=r"database or disk is full\. Make room in"):
-        LogIndex(log_at(tmp_path / "log"))
+    with (
+        pytest.raises(FileFailed, match=r"log: its index cannot be written: database or disk is full\. Make room in"),
+        LogIndex.of(log_at(tmp_path / "log")),
+    ):
+        pytest.fail("there was room")

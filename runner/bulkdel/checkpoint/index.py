@@ -1,18 +1,15 @@
 """An index from positions to outcomes over a log, in a temporary sqlite3 database.
 
 The entries of a log stand in the order of their responses; a report goes through the rows in the order of the export.
-sqlite3 keeps the database in a file of its own that disappears with the connection, so memory stays flat.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Self
 
 import orjson
@@ -21,14 +18,12 @@ from bulkdel.checkpoint.reader import RUN, reading
 from bulkdel.core.log_entries import Entry, Outcome, Skipped, from_json, to_json
 from bulkdel.core.outcome import REMAINING
 from bulkdel.core.skipped_rows import PositionSet, SkippedRows
-from bulkdel.errors import FileFailed
 from bulkdel.place.log_place import LogPlace
+from bulkdel.temporary_database import temporary_database
 
 IN_DOUBT = "in doubt"
 
 SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE spans (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, kind TEXT NOT NULL, outcome BLOB);
 CREATE TABLE spared (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, why TEXT NOT NULL);
 """
@@ -60,35 +55,26 @@ class RowResult:
 
 
 class LogIndex:
-    """The index of one log, as it is when this is made; also while a run writes it. Use as a context manager.
+    """The index of one log, as it is when this is made; also while a run writes it. `of` makes it.
 
     progress: the whole log folded. sha256: as `Log` has it.
     """
 
-    def __init__(self, place: LogPlace) -> None:
-        """Read the log once. Raises NotAcceptable as `read_log` does, and FileFailed when there is no room."""
-        self._rows = sqlite3.connect("", check_same_thread=False)  # no name: a temporary file
-        try:
-            self._rows.executescript(SCHEMA)
-            with reading(place, RUN) as reader:
-                for self.progress, entries in reader.folding():
-                    self._rows.executemany(INSERT, _spans(entries, self.progress.skipped.rows))
-                    self._rows.executemany(INSERT_SPARED, _spared(entries))
-            self._rows.executemany(INSERT, ((*span, IN_DOUBT, None) for span in self.progress.in_doubt.ranges))
-        except BaseException as error:
-            self._rows.close()
-            if isinstance(error, sqlite3.Error):
-                raise FileFailed(
-                    f"{place.where}: its index cannot be written: {error}. Make room in {sqlite_folder()}."
-                ) from error
-            raise
+    def __init__(self, rows: sqlite3.Connection, place: LogPlace) -> None:
+        self._rows = rows
+        with reading(place, RUN) as reader:
+            for self.progress, entries in reader.folding():
+                rows.executemany(INSERT, _spans(entries, self.progress.skipped.rows))
+                rows.executemany(INSERT_SPARED, _spared(entries))
+        rows.executemany(INSERT, ((*span, IN_DOUBT, None) for span in self.progress.in_doubt.ranges))
         self.sha256 = reader.sha256
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._rows.close()
+    @classmethod
+    @contextmanager
+    def of(cls, place: LogPlace) -> Iterator[Self]:
+        """Read the log once. Raises NotAcceptable as `read_log` does, and FileFailed when there is no room."""
+        with temporary_database(SCHEMA, f"{place.where}: its index cannot be written", any_thread=True) as rows:
+            yield cls(rows, place)
 
     def between(self, start: int, stop: int) -> list[RowResult]:
         """The results of the rows `[start, stop)`, in order, without a gap."""
@@ -151,11 +137,6 @@ def _parts(result: RowResult, skipped: SkippedRows) -> Iterator[RowResult]:
         here = stop
     if here < result.stop:
         yield RowResult(here, result.stop, result.kind, result.outcome, result.in_doubt)
-
-
-def sqlite_folder() -> str:
-    """Where sqlite3 keeps a temporary database."""
-    return os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - sqlite3's own order
 
 
 def _with_whys(results: list[RowResult], spared: list[tuple[int, int, str]]) -> Iterator[RowResult]:

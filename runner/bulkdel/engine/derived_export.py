@@ -22,7 +22,6 @@ from bulkdel.core.log_entries import Saved
 from bulkdel.core.run_state import RunState
 from bulkdel.durable import atomic_file, remove_parts
 from bulkdel.engine.backup import Copy, is_backup
-from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.lines import BLOCK, whole_lines
 from bulkdel.export.reopen import Reopened
@@ -31,6 +30,7 @@ from bulkdel.regular_file import open_regular
 from bulkdel.run_place import logged_file
 from bulkdel.safety.run_plan import Chosen, Coming
 from bulkdel.store_path import in_store
+from bulkdel.temporary_database import temporary_database
 
 SCHEMA = """
 CREATE TABLE copies (nth INTEGER PRIMARY KEY, line BLOB NOT NULL);
@@ -201,7 +201,7 @@ def copies_of(
 
     The other arguments are those of `CopyIndex`. Raises FileFailed when there is no room for the database.
     """
-    with temporary_database(SCHEMA, "the records of the backup") as rows:
+    with temporary_database(SCHEMA, "the records of the backup cannot be sorted") as rows:
         index = CopyIndex(rows, id_type, look_ups, accounts, see)
         index.fill(chain.from_iterable(backups), on_progress)
         yield index

@@ -23,11 +23,11 @@ import orjson
 from bulkdel.core.log_entries import MADE, MembershipsSaved
 from bulkdel.durable import atomic_file, remove_parts, replace_any
 from bulkdel.engine.backup import copies_in
-from bulkdel.engine.temporary_database import temporary_database
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.export.reopen import Reopened
 from bulkdel.job import GroupOrRole, Memberships
 from bulkdel.regular_file import open_regular
+from bulkdel.temporary_database import temporary_database
 
 SCHEMA = """
 CREATE TABLE users (old TEXT PRIMARY KEY, new TEXT NOT NULL) WITHOUT ROWID;
@@ -71,7 +71,7 @@ def write_memberships(
     Raises NotAcceptable when the copy or the map is not as it was written, FileFailed when there is no room.
     """
     try:
-        with temporary_database(SCHEMA, "the memberships") as rows:
+        with temporary_database(SCHEMA, "the memberships cannot be sorted") as rows:
             rows.executemany("INSERT OR REPLACE INTO users VALUES (?, ?)", _users(map_))
             rows.executemany(JOIN, _lines(copy, on_progress))
             written = unclear = 0

@@ -29,6 +29,7 @@ from bulkdel.format import counted
 from bulkdel.http.client import WorkerStatus
 from bulkdel.http.membership_reader import OPTION, ListReading, MembershipReader, read_until_equal
 from bulkdel.job import GroupOrRole
+from bulkdel.temporary_database import temporary_database
 
 NO_FACTS = "{}"
 """The facts of a membership when the API says nothing more about it."""
@@ -37,8 +38,6 @@ LINES_AT_ONCE = 2_000
 """Lines that are packed and written together."""
 
 SCHEMA = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
 CREATE TABLE members (
     kind TEXT, namespace TEXT, code TEXT, user TEXT, facts TEXT, PRIMARY KEY (kind, namespace, code, user)
 ) WITHOUT ROWID;
@@ -67,7 +66,6 @@ class MembershipsCopy:
         self._gone: set[GroupOrRole] = set()
         self._members = 0
         self._writing = False
-        self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # no name: a temporary file
 
     @property
     def text(self) -> str:
@@ -83,9 +81,8 @@ class MembershipsCopy:
 
         A list that cannot be read begins the drain. Raises FileFailed when the file cannot be written.
         """
-        try:
-            with self._disk():
-                self._rows.executescript(SCHEMA)
+        cannot = f"{self._path}: the copy of the memberships cannot be written"
+        with temporary_database(SCHEMA, cannot, any_thread=True) as self._rows:
             await workers.run(iter([self._reader]), self._list)
             await workers.run(iter(self._found), self._read)
             if self._gone:
@@ -94,8 +91,6 @@ class MembershipsCopy:
                 return None
             self._writing = True
             return await asyncio.to_thread(self._write)
-        finally:
-            self._rows.close()
 
     async def _list(self, reader: MembershipReader, worker: WorkerStatus) -> None:
         self._found = (await reader.outline(worker)).found

@@ -51,7 +51,7 @@ class Reopened:
 
         Raises NotAcceptable when one of them cannot be read, or when the export is not the one that the run had.
         """
-        log_index = stack.enter_context(LogIndex(log_place(path)))
+        log_index = stack.enter_context(LogIndex.of(log_place(path)))
         progress = log_index.progress
         job = load_job(progress.header.pinned["job"])
         options, dialect = way_of_reading(path, job, progress.header)
