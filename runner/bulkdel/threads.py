@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -58,3 +60,15 @@ async def in_thread(step: Callable[[], T], stop: Callable[[], None], *, stop_s: 
         stop()
         await asyncio.wait({done}, timeout=stop_s)
         raise
+
+
+class NamesInDaemons(asyncio.SelectorEventLoop):
+    """An event loop that looks host names up in daemon threads.
+
+    asyncio has a few threads for all look-ups, and the end of the program waits for them; a name server may be silent
+    for minutes.
+    """
+
+    async def getaddrinfo(self, *args: Any, **more: Any) -> Any:
+        """Look up a host name, as the base class does."""
+        return await in_thread(partial(socket.getaddrinfo, *args, **more), lambda: None, stop_s=0)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from bulkdel.engine.signals import SteadyLoop
 from bulkdel.live.sources import BODY_MAX, asking
 from tests.rawserver import Peer, RawServer, Script, always, answer
 from tests.waits import WAIT_MAX_S
@@ -57,20 +58,24 @@ async def test_fast_is_a_whole_answer_200_within_a_second(script: Script, fast: 
         assert took_s < WAIT_MAX_S / 5
 
 
-async def test_a_silent_name_server_leaves_no_thread_that_the_end_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_name_server_leaves_no_thread_that_the_end_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look-up of a name cannot be cancelled. A thread of asyncio's own would keep the program from ending."""
     answers = threading.Event()
 
-    def getaddrinfo(*_: object) -> list[object]:
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
         threads.append(threading.current_thread())
         answers.wait(30)
         return []
 
+    async def ask() -> bool:
+        async with asking("http://sign-in.example.com/health", None) as is_fast:
+            return await is_fast()
+
     threads: list[threading.Thread] = []
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     try:
-        async with asking("http://sign-in.example.com/health", None) as is_fast:
-            assert await is_fast() is False
+        with asyncio.Runner(loop_factory=SteadyLoop) as runner:
+            assert runner.run(ask()) is False
         assert [thread.daemon for thread in threads] == [True]
     finally:
         answers.set()

@@ -32,6 +32,7 @@ from bulkdel.errors import BulkdelError, trace_of
 from bulkdel.http.client import TICK_S, Uptime
 from bulkdel.imports import is_importing
 from bulkdel.output import note, say
+from bulkdel.threads import NamesInDaemons
 
 T = TypeVar("T")
 
@@ -176,7 +177,7 @@ def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     say(f"bulkdel: {context['message']}{trace}", "bug", level="error")
 
 
-class SteadyLoop(asyncio.SelectorEventLoop):
+class SteadyLoop(NamesInDaemons):
     """asyncio's own loop, with a clock that leaves out the time in which the process was stopped."""
 
     def __init__(self) -> None:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from bulkdel.core.log_entries import Changed, ChangedBy
 from bulkdel.core.pace import By, Wish
@@ -30,7 +27,6 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.output import say
 from bulkdel.safety.run_plan import RunPlan
-from bulkdel.threads import in_thread
 from bulkdel.times import schedule_at, scheduled
 from bulkdel.tls import trust
 
@@ -160,35 +156,12 @@ def _wish(run: Run, wish: Wish) -> None:
         say(f"{wish.by.source.value}: {error}")
 
 
-class _Names(AbstractResolver):
-    """Looks host names up in daemon threads.
-
-    asyncio has a few threads for the whole program, and its end waits for them: a silent name server would keep them
-    from the API's own name.
-    """
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
-        flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=int(address[1]), family=kind, proto=proto, flags=flags
-            )
-            for kind, _, proto, _, address in await in_thread(look_up, lambda: None, stop_s=0)
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
 @contextlib.asynccontextmanager
 async def asking(url: str, ca_file: Path | None) -> AsyncIterator[Callable[[], Coroutine[Any, Any, bool]]]:
     """Open the session. Gives a function that asks once and returns whether the answer was 200, within SLOW_S."""
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=SLOW_S),
-        connector=aiohttp.TCPConnector(ssl=trust(ca_file), limit=1, force_close=True, resolver=_Names()),
+        connector=aiohttp.TCPConnector(ssl=trust(ca_file), limit=1, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,

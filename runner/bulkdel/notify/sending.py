@@ -10,18 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
 
 from bulkdel.core.retry import backoff_s
 from bulkdel.engine.signals import Signals
 from bulkdel.engine.snapshot import Snapshot
 from bulkdel.notify.message import Notice, Outage, What
 from bulkdel.notify.senders import Attempted, Sender
-from bulkdel.threads import in_thread
+from bulkdel.threads import NamesInDaemons
 
 QUEUE_MAX = 100
 """Notices that wait for one place. Later ones are dropped and counted."""
@@ -59,16 +56,6 @@ async def deliver(sender: Sender, notice: Notice) -> Attempted:
         attempt += 1
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that looks host names up in daemon threads.
-
-    asyncio uses threads that the end of the program waits for, and a name server may be silent for minutes.
-    """
-
-    async def getaddrinfo(self, *args: Any, **more: Any) -> Any:
-        return await in_thread(partial(socket.getaddrinfo, *args, **more), lambda: None, stop_s=0)
-
-
 class Notifier:
     """Tells every place what `post` is given, while it is `running`. Without a place it does nothing.
 
@@ -81,7 +68,7 @@ class Notifier:
         self._queues: list[asyncio.Queue[Notice | None]] = [asyncio.Queue() for _ in senders]
         self._dropped = 0
         self._over = threading.Event()
-        self._loop = _Loop() if senders else None
+        self._loop = NamesInDaemons() if senders else None
         self._work: list[asyncio.Task[None]] = []
 
     def post(self, notice: Notice) -> None:
