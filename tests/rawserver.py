@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bulkdel_jobs.sandbox.serving import begin_accepted
+from bulkdel.tasks import begin_accepted
 
 DATA = Path(__file__).parent / "data"
 

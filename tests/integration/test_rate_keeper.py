@@ -383,12 +383,12 @@ async def test_groups_have_rates_of_their_own_and_one_over_all() -> None:
 
 @mutant(
     "the keeper divides the rates for each ask",
-    "RateKeeper._divide",
+    "RateKeeper.divide",
     swap("TOGETHER_S", "0.01 * TOGETHER_S"),
 )
 @mutant(
     "an ask is answered when the keeper would divide the rates anyway",
-    "RateKeeper._divide",
+    "RateKeeper.divide",
     swap("async with asyncio.timeout(LOOK_S):\n    await self._news.wait()", "await asyncio.sleep(LOOK_S)"),
 )
 @pytest.mark.fake_clock
@@ -482,11 +482,8 @@ async def test_nothing_is_written_without_a_share_although_the_limiter_let_it_th
 
 @mutant(
     "what is left of a keeper is removed although it is no socket",
-    "remove_folders_of_killed",
-    swap(
-        "left and (folder / SOCKET).is_socket() and not _is_heard(folder / SOCKET)",
-        "left and not _is_heard(folder / SOCKET)",
-    ),
+    "remove_left_over",
+    swap("is_socket_of(path, {os.geteuid()})", "path.stat().st_uid == os.geteuid()"),
 )
 def test_only_folders_of_keepers_that_were_killed_are_removed() -> None:
     """Not one with another file, one that was made just now, or one in which a keeper listens."""

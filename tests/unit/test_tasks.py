@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from bulkdel.engine.drain import Stop
-from bulkdel.engine.tasks import all_of, ended_before, watching
+from bulkdel.engine.workers import watching
 from bulkdel.errors import BulkdelError, Halted
+from bulkdel.tasks import all_of, beside, ended_before
 from tests.mutants import mutant
 from tests.syntax import swap
 
@@ -89,6 +90,24 @@ async def test_watches_end_with_the_block_also_before_they_have_begun() -> None:
     async with watching(lambda _: None, watch(3)):
         pass
     assert ended == [1, 2]
+
+
+async def test_a_step_beside_a_block_has_ended_when_the_block_has() -> None:
+    ended = list[bool]()
+
+    async def step() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append(True)
+
+    async with beside(step()):
+        await asyncio.sleep(0)
+    assert ended == [True]
+    async with beside(fail(ZeroDivisionError())) as failed:
+        await asyncio.wait({failed})
+    assert isinstance(failed.exception(), ZeroDivisionError)
 
 
 async def test_a_wait_ends_early() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from bulkdel.tasks import begin_accepted
 from bulkdel_jobs.sandbox.access import Kept
 from bulkdel_jobs.sandbox.api import DELETE_PATH
 from bulkdel_jobs.sandbox.pool import DELETED, Pool
@@ -62,12 +63,6 @@ async def serve(
     finally:
         await begin_accepted()
         await runner.cleanup()
-
-
-async def begin_accepted() -> None:
-    """Let a connection begin that has just been accepted: a server that stops before that would lose it, not end it."""
-    for _ in range(3):  # turns of the event loop
-        await asyncio.sleep(0)
 
 
 @contextmanager

@@ -43,7 +43,6 @@ from bulkdel.core.shards import LOCAL
 from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, EXIT_STOPPED
 from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.tasks import all_of
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, NotConfirmed, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.batch_file import ALSO_TYPED, Batch, BatchRun, Here, read_batch
@@ -66,6 +65,7 @@ from bulkdel.output import summary as say_summary
 from bulkdel.own_key import make_key, read_key
 from bulkdel.safety.confirmation import CONFIRMED_PLAN, How, words_to_confirm
 from bulkdel.store_path import is_store_url
+from bulkdel.tasks import all_of, beside
 from bulkdel.threads import in_thread
 from bulkdel.times import next_day, until_of
 
@@ -399,13 +399,8 @@ class Night:
                 ended = await self._end(run.name, ended, started=True)
                 await self._keep(log, BatchRunEnded(_now(), run.name, ended.exit, ended.result))
 
-        watches = [asyncio.create_task(watch) for watch in (self._stop_with_the_engine(), self._stop_at_the_time())]
-        try:
-            async with self._reporter.running():
-                await all_of(map(settle, able))
-        finally:
-            for watch in watches:
-                watch.cancel()
+        async with beside(self._stop_with_the_engine()), beside(self._stop_at_the_time()), self._reporter.running():
+            await all_of(map(settle, able))
 
     async def _closed_or_begun(self, name: str, log: LogWriter[BatchState]) -> int | None:
         """The exit code of a run that may not begin any more. None when it begins: that is in the log of the batch."""

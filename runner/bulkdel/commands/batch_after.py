@@ -16,7 +16,6 @@ from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.several import StateOfRun, answers_of, look_at_all, print_answers, show_states, state_in
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.engine.tasks import all_of
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.batch_file import Batch, BatchRun, Here, read_batch
@@ -30,6 +29,7 @@ from bulkdel.format import counted, shown
 from bulkdel.live.ask import ask_batch
 from bulkdel.output import result
 from bulkdel.place.opening import log_at
+from bulkdel.tasks import all_of
 from bulkdel.verify.session import DRAIN_S
 
 VERIFY_LOG = "verify.log"

@@ -13,6 +13,7 @@ from bulkdel.format import amount, shown
 from bulkdel.output import say, shape_on, stderr_log
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.settings import CommonSettings
+from bulkdel.tasks import beside
 from bulkdel.threads import in_thread
 
 T = TypeVar("T")
@@ -63,12 +64,8 @@ async def showing(doing: Callable[[], str], settings: CommonSettings) -> AsyncIt
         yield
         return
     redrawn = shape_on(stderr_log(), settings.log_format) == "redrawn"
-    task = asyncio.create_task(_rewritten(doing) if redrawn else _repeated(doing, settings.progress_every))
-    try:
+    async with beside(_rewritten(doing) if redrawn else _repeated(doing, settings.progress_every)):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 async def _repeated(doing: Callable[[], str], interval_s: float) -> None:

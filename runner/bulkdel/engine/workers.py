@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +24,7 @@ from bulkdel.engine.snapshot import Snapshot
 from bulkdel.errors import FileFailed
 from bulkdel.http.client import Client, WorkerState, WorkerStatus
 from bulkdel.job import job_faults
+from bulkdel.tasks import end_all
 
 T = TypeVar("T")
 
@@ -263,3 +265,21 @@ class Workers:
         except asyncio.CancelledError:
             if self._drain.stop is None:
                 raise
+
+
+@asynccontextmanager
+async def watching(begin: Callable[[Stop], object], *steps: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run the steps until the block ends. A step that raises begins the drain.
+
+    An unexpected error, which is no BulkdelError, is raised when the block has ended.
+    """
+    tasks = [asyncio.create_task(drain_on_failure(begin, step)) for step in steps]
+    try:
+        yield
+    finally:
+        await end_all(tasks)
+        for step in steps:
+            step.close()  # else Python warns of a coroutine that was never awaited
+    for task in tasks:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            raise failure

@@ -14,6 +14,7 @@ from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.fleet.batch_progress import RunProgress
 from bulkdel.fleet.run_log import RUNNING
 from bulkdel.live.ask import ask
+from bulkdel.tasks import beside
 
 ASK_S = 1.0
 """Seconds between two rounds of asking the runs."""
@@ -79,11 +80,5 @@ async def on_batch_page(address: ListenAddress | None, seen: BatchOnPage) -> Asy
         return
     from bulkdel.live.page.server import serving_page  # noqa: PLC0415 - loads a web server
 
-    async with serving_page(address, {}, seen):
-        watching = asyncio.create_task(seen.watch())
-        try:
-            yield
-        finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+    async with serving_page(address, {}, seen), beside(seen.watch()):
+        yield

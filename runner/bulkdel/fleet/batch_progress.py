@@ -15,6 +15,7 @@ from bulkdel.core.batch_status import RunStatus
 from bulkdel.fleet.run_log import NOT_STARTED, RUNNING
 from bulkdel.format import shown, span
 from bulkdel.output import LogFormat, SafeStream, shape_on, stderr_log
+from bulkdel.tasks import beside
 
 FRAME_S = 0.5
 """Seconds between two frames of the table on a terminal."""
@@ -102,13 +103,8 @@ class BatchReporter:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Show it until the block ends."""
-        task = asyncio.create_task(self._redraw() if self._shape == "redrawn" else self._write_lines())
-        try:
+        async with beside(self._redraw() if self._shape == "redrawn" else self._write_lines()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _write_lines(self) -> None:
         while True:

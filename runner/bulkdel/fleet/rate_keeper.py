@@ -14,7 +14,6 @@ import asyncio
 import math
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -29,6 +28,8 @@ from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.rate_shares import LASTS_S, Ask, RateShares, Share
 from bulkdel.fleet.placing import LINE_MAX
 from bulkdel.http.shared_rate import KeeperAddress
+from bulkdel.live.connections import remove_left_over
+from bulkdel.tasks import begin_accepted, beside
 from bulkdel.times import since_boot
 
 FOLDER, SOCKET = "bulkdel-", "rate"
@@ -46,7 +47,12 @@ division looks at every process, and every process asks once a second or more of
 
 
 class RateKeeper:
-    """Divides the rates of groups, and one over all of them. Made by `keeping_rate`."""
+    """Divides the rates of groups, and one over all of them. Made by `keeping_rate`.
+
+    dividing: the task that does it.
+    """
+
+    dividing: asyncio.Task[None]
 
     def __init__(self, shares: RateShares, path: Path, clock: Callable[[], float]) -> None:
         self._shares = shares
@@ -55,8 +61,6 @@ class RateKeeper:
         self._serving: dict[str, tuple[asyncio.StreamWriter, asyncio.Task[None]]] = {}
         self._numbers = count(1)
         self._news = asyncio.Event()  # something was said since the last division
-        self._failed = asyncio.Event()
-        self._failure: Exception | None = None
 
     def address(self, group: str) -> KeeperAddress:
         """The address that a process of this group needs."""
@@ -91,21 +95,7 @@ class RateKeeper:
         return self._shares.pause_s(group, self._clock())
 
     async def divide(self) -> None:
-        """Divide again and again, and send the shares that are due, until cancelled. See `watch_failure`."""
-        try:
-            await self._divide()
-        except Exception as error:
-            self._failure = error
-            self._failed.set()
-            raise
-
-    async def watch_failure(self) -> None:
-        """Wait until an error in the program ends the divisions, and raise it."""
-        await self._failed.wait()
-        assert self._failure is not None, "it is set first"
-        raise self._failure
-
-    async def _divide(self) -> None:
+        """Divide again and again, and send the shares that are due, until cancelled."""
         while True:
             self._news.clear()
             for share in self._shares.due(self._clock()):
@@ -115,6 +105,10 @@ class RateKeeper:
             with suppress(TimeoutError):  # Python 3.11's wait_for would lose a cancellation that comes with the news
                 async with asyncio.timeout(LOOK_S):
                     await self._news.wait()
+
+    async def watch_failure(self) -> None:
+        """Wait until an error in the program ends the divisions, and raise it."""
+        await asyncio.shield(self.dividing)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one process. It has its share until it gives it back or the share expires, also when disconnected."""
@@ -156,22 +150,9 @@ def remove_folders_of_killed(within: Path, now: float) -> None:
         with suppress(OSError):
             found = folder.lstat()
             left = found.st_uid == os.geteuid() and found.st_mtime < now - LEFT_S
-            if left and (folder / SOCKET).is_socket() and not _is_heard(folder / SOCKET):
-                (folder / SOCKET).unlink()
+            if left and (folder / SOCKET).exists():
+                remove_left_over(folder / SOCKET)
                 folder.rmdir()
-
-
-def _is_heard(path: Path) -> bool:
-    """Whether a process listens on this socket. Raises OSError when that cannot be told."""
-    with socket.socket(socket.AF_UNIX) as end:
-        end.settimeout(0)
-        try:
-            end.connect(str(path))
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:  # it is busy
-            pass
-        return True
 
 
 @asynccontextmanager
@@ -195,15 +176,13 @@ async def keeping_rate(
     remove_folders_of_killed(Path(tempfile.gettempdir()), time.time())
     with socket_path() as path:
         keeper = RateKeeper(shares, path, clock)
-        dividing = asyncio.create_task(keeper.divide())
         try:
-            async with listening(path, keeper.serve):
+            async with beside(keeper.divide()) as keeper.dividing, listening(path, keeper.serve):
                 yield keeper
         finally:
-            dividing.cancel()
             await keeper.aclose()
             with suppress(asyncio.CancelledError):
-                await dividing
+                await keeper.dividing
 
 
 @contextmanager
@@ -220,17 +199,13 @@ def socket_path() -> Iterator[Path]:
 async def listening(
     path: Path, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 ) -> AsyncIterator[None]:
-    """Listen at a socket until the block ends. serve: is given each connection.
-
-    Then a connection that was just accepted has begun, so it can be closed like the others.
-    """
+    """Listen at a socket until the block ends. serve: is given each connection."""
     server = await asyncio.start_unix_server(serve, path, limit=LINE_MAX)
     try:
         yield
     finally:
         server.close()
-        for _ in range(3):  # turns of the event loop
-            await asyncio.sleep(0)
+        await begin_accepted()
 
 
 def _ask(said: dict[str, Any]) -> Ask:

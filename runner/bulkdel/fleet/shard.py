@@ -26,7 +26,7 @@ from bulkdel.engine.session import SendingSession
 from bulkdel.engine.session_entries import start_facts
 from bulkdel.engine.signals import SteadyLoop
 from bulkdel.engine.snapshot import Event
-from bulkdel.engine.tasks import watching
+from bulkdel.engine.workers import watching
 from bulkdel.errors import BulkdelError, NotAcceptable
 from bulkdel.export.file import Fingerprint
 from bulkdel.export.rows import dialect_of

@@ -14,7 +14,6 @@ from bulkdel.core.option import file_variable_of, option_of, variable_of
 from bulkdel.core.summary import Ending
 from bulkdel.engine.drain import Drain, Stop
 from bulkdel.engine.snapshot import Event
-from bulkdel.engine.tasks import ended_before
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.fleet.channel import ChunkEvent, Failed, Figures, Order, ShardEnded, Wanted, line_of, message_of
 from bulkdel.fleet.placing import Environment, Exited, Placed, Work, secrets_in
@@ -27,6 +26,7 @@ from bulkdel.output import say
 from bulkdel.place.lease import Lease
 from bulkdel.safety.run_plan import RunPlan
 from bulkdel.settings import Settings
+from bulkdel.tasks import ended_before
 
 OPTIONS = frozenset(name(one.name) for one in fields(Settings) for name in (variable_of, file_variable_of))
 """The variables of the environment that are options. The words of a shard have the options of the run, so the variables

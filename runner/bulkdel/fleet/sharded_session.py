@@ -26,7 +26,7 @@ from bulkdel.engine.drain import Stop, watch_time
 from bulkdel.engine.session import RunSession, SendingSession, SessionResult
 from bulkdel.engine.session_entries import ending_of, stop_facts
 from bulkdel.engine.snapshot import Snapshot
-from bulkdel.engine.tasks import all_of, ended_before, watching
+from bulkdel.engine.workers import watching
 from bulkdel.errors import FileFailed, Halted, NotAcceptable
 from bulkdel.fleet.channel import Heard, line_of
 from bulkdel.fleet.local import LocalProcesses
@@ -39,6 +39,7 @@ from bulkdel.fleet.shard_totals import ShardState, ShardStates, added
 from bulkdel.fleet.supervisor import Restarts, Supervisor
 from bulkdel.http.client import throttled_words
 from bulkdel.safety.run_plan import RunPlan
+from bulkdel.tasks import all_of, ended_before
 from bulkdel.threads import in_thread
 
 LOOK_S = 0.25

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from bulkdel.engine.tasks import ended_before
 from bulkdel.errors import Halted
 from bulkdel.fleet.placing import KILL_AFTER_S, Engine, Exited, Placed, Said, Stream, Work, object_in
 from bulkdel.format import span
 from bulkdel.output import say
+from bulkdel.tasks import ended_before
 from bulkdel.times import since_boot
 
 IN_VAIN_MAX = 5

@@ -22,6 +22,7 @@ from bulkdel.core.adaptive_rate import Slowed
 from bulkdel.core.rate_shares import LASTS_S, Ask
 from bulkdel.core.rate_use import SPARE_LEAST, Use
 from bulkdel.http.rate_limiter import RateLimiter
+from bulkdel.tasks import beside
 from bulkdel.times import since_boot
 
 ADDRESS = "_BULKDEL_RATE_KEEPER"
@@ -200,12 +201,8 @@ async def sharing(
 ) -> AsyncIterator[SharedRate]:
     """Share the rate of a group until the block ends. Then nothing more may be sent: the share is given back."""
     shared = SharedRate(rate_limiter, own, clock)
-    keeping = asyncio.create_task(shared.keep(address))
-    try:
+    async with beside(shared.keep(address)):
         yield shared
-    finally:
-        keeping.cancel()
-        await asyncio.wait({keeping})
 
 
 async def _first_end(*steps: Coroutine[None, None, None]) -> None:

@@ -18,7 +18,6 @@ import aiohttp
 from bulkdel.core.log_entries import Changed, ChangedBy
 from bulkdel.core.pace import By, Wish
 from bulkdel.core.schedule import Schedule
-from bulkdel.engine.tasks import end_all
 from bulkdel.errors import BulkdelError, trace_of
 from bulkdel.library import Run
 from bulkdel.live.control_socket import serving_socket
@@ -27,6 +26,7 @@ from bulkdel.live.status import LiveStatus
 from bulkdel.live.steering import Steering
 from bulkdel.output import say
 from bulkdel.safety.run_plan import RunPlan
+from bulkdel.tasks import end_all
 from bulkdel.times import schedule_at, scheduled
 from bulkdel.tls import trust
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
-
-from bulkdel.engine.drain import Stop, drain_on_failure
 
 T = TypeVar("T")
 
@@ -22,21 +20,13 @@ async def end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 @asynccontextmanager
-async def watching(begin: Callable[[Stop], object], *steps: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run the steps until the block ends. A step that raises begins the drain.
-
-    An unexpected error, which is no BulkdelError, is raised when the block has ended.
-    """
-    tasks = [asyncio.create_task(drain_on_failure(begin, step)) for step in steps]
+async def beside(step: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a step until the block ends. Its error does not end the block: asyncio reports it, unless it is looked at."""
+    task = asyncio.create_task(step)
     try:
-        yield
+        yield task
     finally:
-        await end_all(tasks)
-        for step in steps:
-            step.close()  # else Python warns of a coroutine that was never awaited
-    for task in tasks:
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            raise failure
+        await end_all([task])
 
 
 async def all_of(steps: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -66,3 +56,9 @@ async def ended_before(stop: Coroutine[Any, Any, object], step: Coroutine[Any, A
         return False
     stepping.result()
     return True
+
+
+async def begin_accepted() -> None:
+    """Let a connection begin that has just been accepted: a server that stops before that would lose it, not end it."""
+    for _ in range(3):  # turns of the event loop
+        await asyncio.sleep(0)
