@@ -8,14 +8,12 @@ from typing import get_args
 
 import pytest
 
-from bulkdel.core.summary import Ending, Status
+from bulkdel.core.summary import Cause, Ending, Status, cause_of, exit_code, status_of
 from bulkdel.errors import UsageError
 from bulkdel.notify.message import (
-    Cause,
     Notice,
     Outage,
     What,
-    cause_of,
     json_form,
     slack_form,
     teams_form,
@@ -140,6 +138,11 @@ def test_the_event_follows_from_the_status() -> None:
     }
 
 
+def told(ending: Ending, *, complete: bool = False, asked: bool = False) -> Cause | None:
+    status, code = status_of(ending, complete=complete), exit_code(ending, complete=complete, refused=0)
+    return cause_of(status, code, limit_reached=ending.limit_reached, asked=asked)
+
+
 @pytest.mark.parametrize(
     ("ending", "complete", "cause"),
     [
@@ -155,12 +158,12 @@ def test_the_event_follows_from_the_status() -> None:
     ],
 )
 def test_the_cause_is_the_one_that_the_exit_code_tells(ending: Ending, complete: bool, cause: Cause | None) -> None:
-    assert cause_of(ending, complete=complete) == cause
+    assert told(ending, complete=complete) == cause
 
 
 def test_a_stop_by_ctl_is_told_from_one_by_the_clock() -> None:
-    assert cause_of(Ending(planned=True), complete=False, asked=True) is Cause.ASKED
-    assert cause_of(Ending(halted=True), complete=False, asked=True) is Cause.HALTED
+    assert told(Ending(planned=True), asked=True) is Cause.ASKED
+    assert told(Ending(halted=True), asked=True) is Cause.HALTED
 
 
 @pytest.mark.parametrize(

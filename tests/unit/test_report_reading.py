@@ -83,10 +83,12 @@ def refused(*rows: tuple[int, dict[str, Any]], kind: Any = "refused") -> Outcome
         (stop("interrupted", 130), Ended.SIGNAL),
         (stop("interrupted", 4), Ended.ASKED),
         (stop("halted", 5), Ended.FILE),
+        (stop("interrupted", 5), Ended.FILE),
         (stop("halted", 4), Ended.HALTED),
+        (stop("halted", 4, limit_reached=True), Ended.HALTED),
         (stop("incomplete", 0, limit_reached=True), Ended.LIMIT),
         (stop("stopped", 6, not_after=AT), Ended.NOT_AFTER),
-        (stop("incomplete", 4), Ended.LEFT),
+        (stop("incomplete", 4), Ended.UNSETTLED),
     ],
 )
 def test_why_a_session_ended_is_a_class(last: Session, ended: Ended, tmp_path: Path) -> None:

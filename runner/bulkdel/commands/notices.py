@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from bulkdel.core.log_entries import Changed, stamp
 from bulkdel.core.outcome import REMAINING, SKIPS
 from bulkdel.core.run_state import RunState
-from bulkdel.core.summary import Ending, counts_of
+from bulkdel.core.summary import Cause, cause_of, counts_of
 from bulkdel.engine.signals import Interrupted
 from bulkdel.engine.snapshot import Event, Snapshot
 from bulkdel.errors import BulkdelError, FileFailed, Halted, NotAcceptable, NotConfirmed, TooLate, UsageError
-from bulkdel.notify.message import CAUSES, Cause, Notice, What, cause_of, what_ended
+from bulkdel.notify.message import CAUSES, Notice, What, what_ended
 from bulkdel.notify.senders import senders_of
 from bulkdel.notify.sending import LOOK_S, OUTAGE_S, Notifier, deliver
 from bulkdel.output import result, say
@@ -101,13 +101,14 @@ class Notices:
 
     def ended(self, ended: Summary) -> None:
         """Tell how a run has ended."""
-        progress, ending = ended.progress, ended.session.ending
+        progress, limit_reached = ended.progress, ended.session.ending.limit_reached
+        asked = Changed.STOP in progress.changes
         self.known = replace(self.known, run_id=progress.header.run_id, counts=counts_of(progress))
         self._post(
             what_ended(ended.status),
             status=ended.status,
             exit_code=ended.exit_code,
-            cause=cause_of(ending, complete=progress.complete, asked=Changed.STOP in progress.changes),
+            cause=cause_of(ended.status, ended.exit_code, limit_reached=limit_reached, asked=asked),
             requests=ended.requests,
             duration_s=ended.duration_s,
             log_sha256=ended.log_sha256,
@@ -125,14 +126,14 @@ class Notices:
             rows=progress.rows,
         )
 
-    def verified(self, ending: Ending, summary: Mapping[str, Any], counts: Mapping[str, int], exit_code: int) -> None:
+    def verified(self, summary: Mapping[str, Any], counts: Mapping[str, int], exit_code: int) -> None:
         """Tell how a verification has ended. summary: as it is printed. counts: of its findings."""
         self._post(
             What.VERIFY,
             counts={name: count for name, count in counts.items() if name != "rows"},
             status=summary["status"],
             exit_code=exit_code,
-            cause=cause_of(ending, complete=summary["status"] == "complete"),
+            cause=cause_of(summary["status"], exit_code),
             requests=summary["requests"],
             duration_s=summary["duration_s"],
         )

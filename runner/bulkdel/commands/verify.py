@@ -143,7 +143,7 @@ def _verify(arguments: VerifyArguments, notices: Notices) -> int:
         ended = replace(ended, ending=ending)
         _print_what_next(arguments, reopened, counts, ended, still_there=still_there, parameters=options.parameters)
         code = exit_code(ending, complete=counts.complete(ending), refused=counts.still_there)
-        notices.verified(ending, summary, asdict(counts), code)
+        notices.verified(summary, asdict(counts), code)
         return code
 
 

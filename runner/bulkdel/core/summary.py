@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,6 +42,22 @@ class Ending:
     drained: bool = False
 
 
+class Cause(enum.StrEnum):
+    """Why a run or a verification has ended before all its rows were settled. The value is that of the JSON form."""
+
+    FILE = "file"
+    SIGNAL = "signal"
+    ASKED = "asked"
+    HALTED = "halted"
+    LIMIT = "limit"
+    NOT_AFTER = "not-after"
+    UNSETTLED = "unsettled"
+    USAGE = "usage"
+    NOT_CONFIRMED = "not-confirmed"
+    NOT_ACCEPTABLE = "not-acceptable"
+    FAULT = "fault"
+
+
 def status_of(ending: Ending, *, complete: bool) -> Status:
     """One word for the state of a run or of a verification. complete: every row has its outcome, or its finding."""
     if complete:
@@ -69,6 +86,26 @@ def exit_code(ending: Ending, *, complete: bool, refused: int) -> int:
     if ending.limit_reached:
         return EXIT_COMPLETE
     return EXIT_STOPPED if ending.planned else EXIT_REMAINING
+
+
+def cause_of(status: object, exit_code: object, *, limit_reached: bool = False, asked: bool = False) -> Cause | None:
+    """Why a session has ended before all was done; None when nothing is left. The order is that of the exit codes.
+
+    status, exit_code, limit_reached: as its stop entry has them. asked: whether a change of the session has asked it to
+    stop.
+    """
+    if exit_code == EXIT_FILE:
+        return Cause.FILE
+    if status == "complete":
+        return None
+    causes = {
+        Cause.SIGNAL: isinstance(exit_code, int) and exit_code > EXIT_SIGNAL,
+        Cause.HALTED: status == "halted",
+        Cause.LIMIT: limit_reached,
+        Cause.ASKED: status == "interrupted" or (status == "stopped" and asked),
+        Cause.NOT_AFTER: status == "stopped",
+    }
+    return next((cause for cause, holds in causes.items() if holds), Cause.UNSETTLED)
 
 
 def state_of(progress: RunState) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 from bulkdel.core.latency import BOUNDS_S
 from bulkdel.core.log_entries import Changed, stamp
 from bulkdel.core.outcome import KINDS
-from bulkdel.core.summary import key_of
+from bulkdel.core.summary import cause_of, key_of
 from bulkdel.engine.snapshot import Snapshot, Speed, limited_by
 from bulkdel.format import printable
 from bulkdel.library import Run, Summary
 from bulkdel.live.status_lines import BOUNDS
 from bulkdel.live.thresholds import thresholds
 from bulkdel.log_words import left_out_words
-from bulkdel.notify.message import CAUSES, cause_of
+from bulkdel.notify.message import CAUSES
 from bulkdel.safety.plan_facts import In, values_in
 from bulkdel.safety.run_plan import RunPlan
 
@@ -51,7 +51,8 @@ class LiveStatus:
         """Show how the run has ended from now on: its state, why it has stopped, and its last counts."""
         progress = ended.progress
         asked = Changed.STOP in progress.changes
-        cause = cause_of(ended.session.ending, complete=progress.complete, asked=asked)
+        limit_reached = ended.session.ending.limit_reached
+        cause = cause_of(ended.status, ended.exit_code, limit_reached=limit_reached, asked=asked)
         counts = {key_of(progress, kind): progress.counts[kind] for kind in KINDS}
         self._end = {
             "state": ended.status,

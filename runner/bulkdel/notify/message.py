@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bulkdel.core.summary import Ending
+from bulkdel.core.summary import Cause
 from bulkdel.format import counted, span
 
 VERSION = 1
@@ -51,22 +51,6 @@ class What(enum.StrEnum):
 
     TEST = "test"
     """`bulkdel notify test`."""
-
-
-class Cause(enum.StrEnum):
-    """Why a run or a verification has ended before all its rows were settled. The value is that of the JSON form."""
-
-    FILE = "file"
-    SIGNAL = "signal"
-    ASKED = "asked"
-    HALTED = "halted"
-    LIMIT = "limit"
-    NOT_AFTER = "not-after"
-    UNSETTLED = "unsettled"
-    USAGE = "usage"
-    NOT_CONFIRMED = "not-confirmed"
-    NOT_ACCEPTABLE = "not-acceptable"
-    FAULT = "fault"
 
 
 CAUSES: Mapping[Cause, str] = {
@@ -240,24 +224,6 @@ def what_ended(status: str) -> What:
     return {"halted": What.HALT, "refused": What.HALT, "stopped": What.STOP, "interrupted": What.STOP}.get(
         status, What.END
     )
-
-
-def cause_of(ending: Ending, *, complete: bool, asked: bool = False) -> Cause | None:
-    """Why a session has ended before all was done; None when nothing is left. The order is that of the exit codes.
-
-    asked: whether a change of the session has asked it to stop.
-    """
-    if complete:
-        return Cause.FILE if ending.file_failed else None
-    causes = {
-        Cause.FILE: ending.file_failed,
-        Cause.SIGNAL: ending.signal is not None,
-        Cause.HALTED: ending.halted,
-        Cause.LIMIT: ending.limit_reached,
-        Cause.ASKED: ending.drained or (ending.planned and asked),
-        Cause.NOT_AFTER: ending.planned,
-    }
-    return next((cause for cause, holds in causes.items() if holds), Cause.UNSETTLED)
 
 
 class Outage:

@@ -76,7 +76,7 @@ class Ended(enum.StrEnum):
     ASKED = "it was stopped by a user or a program"
     FILE = "a file could not be written"
     HALTED = "a guard rail, an outage or a missing permission stopped it"
-    LEFT = "some rows could not be settled"
+    UNSETTLED = "some rows could not be settled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from bulkdel.core.option import option_of
 from bulkdel.core.outcome import COUNTED, JOBS_OWN, REMAINING
 from bulkdel.core.run_state import RunState
 from bulkdel.core.sign_ins import DAY_S
-from bulkdel.core.summary import EXIT_FILE, EXIT_SIGNAL, name_of, state_of
+from bulkdel.core.summary import cause_of, name_of, state_of
 from bulkdel.core.verification import Counts
 from bulkdel.format import counted, printable
 from bulkdel.job import SANDBOX
@@ -136,7 +136,7 @@ def _session(run: ReadRun, number: int, session: AuditedSession, texts: Texts) -
     )
 
 
-def _ended(run: ReadRun, session: AuditedSession) -> Ended:  # noqa: PLR0911 - one class a line
+def _ended(run: ReadRun, session: AuditedSession) -> Ended:
     if session.stop is None and session is run.audit.sessions[-1]:
         if run.audit.fault is not None:
             return Ended.NOT_READABLE
@@ -145,18 +145,9 @@ def _ended(run: ReadRun, session: AuditedSession) -> Ended:  # noqa: PLR0911 - o
     if session.stop is None:
         return Ended.KILLED
     facts = session.stop.facts
-    status, code = facts.get("status"), facts.get("exit")
-    if status == "complete":
-        return Ended.DONE
-    if status == "stopped" and any(change.what is Changed.STOP for change in session.changes):
-        return Ended.ASKED
-    if status == "interrupted":
-        return Ended.SIGNAL if isinstance(code, int) and code > EXIT_SIGNAL else Ended.ASKED
-    if code == EXIT_FILE:
-        return Ended.FILE
-    if facts.get("limit_reached"):
-        return Ended.LIMIT
-    return {"stopped": Ended.NOT_AFTER, "halted": Ended.HALTED}.get(str(status), Ended.LEFT)
+    limit_reached, asked = bool(facts.get("limit_reached")), Changed.STOP in {each.what for each in session.changes}
+    cause = cause_of(facts.get("status"), facts.get("exit"), limit_reached=limit_reached, asked=asked)
+    return Ended.DONE if cause is None or facts.get("status") == "complete" else Ended[cause.name]
 
 
 def _verification(run: ReadRun, texts: Texts) -> VerifyFacts | None:
