@@ -263,6 +263,31 @@ def test_no_permission(tmp_path: Path) -> None:
     assert b"ermission" in done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run as a user that may not read")
+def test_a_place_that_another_user_has_closed() -> None:
+    """It is refused with its name, by a plan and by what reads a run that was restored."""
+    script = (  # as above
+        "import os, sys; from bulkdel.cli.main import main; words = sys.argv[1:]; main(words); os.setuid(65534); "
+        "sys.exit(main(words))"
+    )
+    with tempfile.TemporaryDirectory() as name, sandbox(IDS) as served:
+        folder = Path(name)
+        (export := folder / "a.jsonl").write_bytes(jsonl(A))
+        run, closed = folder / "run", folder / "closed"
+        assert run_on(export, served, "--run", run, ids=1).code == 0
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        for each in (closed, run / "restore-1"):
+            each.mkdir(mode=0o700)
+        for words, code, says in (
+            (["plan", "delete-users", export, "--run", closed / "x"], 2, f"{closed}/x: cannot be looked into: Perm"),
+            (["forget", run], 3, f"{run}/restore-1: cannot be read: Permission denied. Nothing was removed"),
+        ):
+            line = [sys.executable, "-c", script, *map(str, words)]
+            done = subprocess.run(line, env=environment({}), capture_output=True, check=False)
+            assert (done.returncode, says in done.stderr.decode()) == (code, True), done.stderr
+
+
 def test_standard_input(tmp_path: Path) -> None:
     """A pipe is copied into the place of the run (0600), named, and needs --run."""
     with sandbox(IDS) as served:

@@ -179,6 +179,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     (ONE, {"query": {"n": 1}}, "query.n", "not a text"),
     (ONE, {"headers": {"x": "a\r\nb"}}, "headers", "control character"),
     (ONE, {"headers": {"Content-Length": "0"}}, "headers.Content-Length", "by the program"),
+    *((ONE, {"headers": {name: "0"}}, "headers", "is not the name of a header") for name in ("", "x y", "x:", "ü")),
     (ONE, {"pause_s": -1}, "pause_s", "between"),
     (ONE, {"pause_s": "3"}, "pause_s", "number of seconds"),
     (ONE, {"verb": "disable"}, "done", "missing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from bulkdel.core.decision import Request
@@ -14,6 +15,9 @@ KEYS = (
     "path, query, headers, chunk_size, next, id, list, list_query, list_at, list_id, state, reached, created_at, "
     "last_seen_at, status"
 )
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The name of a header (RFC 9110, section 5.6.2)."""
 
 CONTROL = frozenset({"list", "list_query", "list_id"})
 """The keys of the control. It proves what look-ups can see, and decides of no id what becomes of it."""
@@ -78,6 +82,8 @@ def read_headers(table: ConfigTable) -> tuple[tuple[str, str], ...]:
     """The headers of a table. Raises UsageError for one with an id in it, or that the program sets."""
     headers = table.texts("headers")
     for name, value in headers:
+        if not _HEADER.fullmatch(name):
+            raise table.fault("headers", f"{name!r} is not the name of a header")
         if PLACEHOLDER in name or PLACEHOLDER in value:
             raise table.fault(f"headers.{name}", "an id stands in the path or in the body")
         if name.lower() in {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}:

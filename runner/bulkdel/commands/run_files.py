@@ -174,7 +174,7 @@ def files_of(run: Path, export: NamedFile | None = None) -> list[RunFiles]:
         for restore in restore_places(run)
         for name, words in MADE_BY_RESTORE.items()
     ]
-    begun = [each for each in derived if (each.path.parent / LOG).exists()]
+    begun = [each for each in derived if _has_log(each.path.parent)]
     own = _now(Path(read.progress.header.export_path), run, original)
     names = [*_named(run, read), *(each for each in derived if each not in begun)]
     if export is not None:
@@ -389,6 +389,24 @@ def _is_export_of_a_run(path: Path) -> bool:
         return False
 
 
+def _has_log(place: Path) -> bool:
+    """Whether a restore has begun in this place. Raises NotAcceptable when it cannot be looked into."""
+    try:
+        (place / LOG).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(place, error) from error
+    return True
+
+
+def _unreadable(path: Path, error: OSError) -> NotAcceptable:
+    return NotAcceptable(
+        f"{path}: cannot be read: {error.strerror}. Nothing was removed. Make it readable, or move it away; then run "
+        "the same command again."
+    )
+
+
 def _look(named: NamedFile) -> PersonalFile | None:
     """Judge one file; None when there is none. Raises NotAcceptable when it cannot be looked at."""
     try:
@@ -407,10 +425,7 @@ def _look(named: NamedFile) -> PersonalFile | None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # so there is no such file
             return None
-        raise NotAcceptable(
-            f"{named.path}: cannot be read: {error.strerror}. Nothing was removed. Make it readable, or "
-            "move it away; then run the same command again."
-        ) from error
+        raise _unreadable(named.path, error) from error
     wanted = named.wanted and not why_foreign
     return PersonalFile(
         named.path, named.what, found.st_size, sha256, identity_of(found), wanted, named.known, why_foreign, why_longer

@@ -108,10 +108,13 @@ def check_host(url: str) -> str:
     try:
         # yarl, not urllib: what is checked has to be what aiohttp will read.
         base = URL(url)
-        port = base.port
+        host, port = base.host or "", None if base.is_default_port() else base.port
+        normal = URL.build(scheme=base.scheme, host=host, port=port, path=base.path)
+        host.encode("idna")  # as its address is looked up
     except ValueError as error:
-        raise UsageError(f"--host {url!r} is not a URL ({error}): give one like https://api.example.com") from error
-    host = base.host
+        raise UsageError(
+            f"--host {url.rpartition('@')[2]!r} is not a URL ({error}): give one like https://api.example.com"
+        ) from error
     if base.scheme not in {"https", "http"} or not host or not url.isprintable():
         raise UsageError(f"--host {url!r} is not a URL: give one like https://api.example.com")
     if base.user is not None or base.password is not None:
@@ -121,7 +124,6 @@ def check_host(url: str) -> str:
         raise UsageError("--host carries a query or fragment: give the base URL alone")
     if base.scheme == "http" and not is_loopback(url):
         raise UsageError(f"--host {url!r} is not https: credentials would travel in the clear (http is for loopback)")
-    normal = URL.build(scheme=base.scheme, host=host, port=None if base.is_default_port() else port, path=base.path)
     return str(normal).rstrip("/")
 
 

@@ -86,6 +86,11 @@ def _check_place(run: Path, *, sandbox: bool) -> None:
             raise UsageError(f"--run {run}: the name is too long. Name a shorter place: --run PLACE") from error
         if error.errno == errno.ENOTDIR:
             raise UsageError(f"--run {run}: is no folder, and a run is kept in one. Name a new one") from error
+        if error.errno == errno.EACCES:
+            raise UsageError(
+                f"--run {run}: cannot be looked into: {error.strerror}. Open its folder to this user, or name another "
+                "place"
+            ) from error
     missing = missing_folders(run)
     for folder in missing:
         if folder.is_symlink():
