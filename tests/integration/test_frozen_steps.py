@@ -118,6 +118,7 @@ async def frozen_at(step: int, rate: float, folder: Path, monkeypatch: pytest.Mo
         return written
 
     def sendmsg(self: socket.socket, parts: Any, *args: Any, write: Any = socket.socket.sendmsg) -> int:
+        parts = [*parts]  # asyncio passes an iterator
         frozen.write(b"".join(parts))
         written: int = write(self, parts, *args)
         return written
