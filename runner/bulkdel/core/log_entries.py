@@ -1,7 +1,7 @@
 """The entries of the checkpoint log, and the lines that hold them. Owns the format; knows no file.
 
 The class of an entry describes it. Each attribute is a member of an object in a line: its annotation has the type that
-is checked (`Member`), and while it has its default it is left out of the line.
+is checked (`LogMember`), and while it has its default it is left out of the line.
 
 A line is one commit: `{"seq":1,"entries":[…],"nonce":"…","crc":"1a2b3c4d"}` and a newline. docs/log-format.md is the
 specification. Ranges are half-open `[start, stop)` pairs of positions. Times are UTC, ISO 8601 with milliseconds.
@@ -70,7 +70,7 @@ class Unreadable(Exception):
     """A sound line that this version must not interpret: an unknown entry, a newer format, a contradiction."""
 
 
-class Member(NamedTuple):
+class LogMember(NamedTuple):
     """A member of an entry in a line. type: see `json_types`. read: makes the attribute of it. write: the opposite."""
 
     type: Any
@@ -78,7 +78,7 @@ class Member(NamedTuple):
     write: Callable[[Any], Any] = lambda value: value
 
 
-def _word(what: str, words: Iterable[str]) -> Member:
+def _word(what: str, words: Iterable[str]) -> LogMember:
     """One of these words. An unknown one is no damage: a newer version may have it. what: the member, for people."""
     known = {str(word): word for word in words}
 
@@ -87,7 +87,7 @@ def _word(what: str, words: Iterable[str]) -> Member:
             raise Unreadable(f"unknown {what} {value!r}: written by a newer bulkdel?")
         return known[value]
 
-    return Member(str, read)
+    return LogMember(str, read)
 
 
 def _ranges(value: Any) -> Ranges:
@@ -104,15 +104,15 @@ def _counts(value: Mapping[str, int]) -> Mapping[str, int]:
     return {name: value[name] for name in COUNTS}
 
 
-Time = Annotated[str, Member(TIME)]
-Whole = Annotated[int, Member(WHOLE)]
-Rows = Annotated[Ranges, Member(list, _ranges)]
-Ahead = Annotated[int | None, Member((int, NONE))]
+Time = Annotated[str, LogMember(TIME)]
+Whole = Annotated[int, LogMember(WHOLE)]
+Rows = Annotated[Ranges, LogMember(list, _ranges)]
+Ahead = Annotated[int | None, LogMember((int, NONE))]
 """How far the server's clock was ahead of ours (`account_match.Instant`), seconds."""
 
-Names = Annotated[Mapping[str, str], Member(Each(str), write=dict)]
+Names = Annotated[Mapping[str, str], LogMember(Each(str), write=dict)]
 
-FACTS = Member(dict)
+FACTS = LogMember(dict)
 """The attribute with all members of the entry that are no attributes."""
 
 Facts = Annotated[Mapping[str, Any], FACTS]
@@ -174,27 +174,27 @@ class Header:
     """
 
     tool: str
-    run_id: Annotated[str, Member(RUN_ID)]
+    run_id: Annotated[str, LogMember(RUN_ID)]
     at: Time
-    pinned: Annotated[Mapping[str, Any], Member(PINNED, write=dict)]
-    export_path: Annotated[str, Member(PATH)]
+    pinned: Annotated[Mapping[str, Any], LogMember(PINNED, write=dict)]
+    export_path: Annotated[str, LogMember(PATH)]
     excluded: Names
-    counts: Annotated[Mapping[str, int], Member(COUNTS, _counts, dict)]
-    sample: Annotated[Mapping[str, Any] | None, Member((SAMPLE, NONE))]
-    confirmed: Annotated[Mapping[str, Any], Member(CONFIRMED, write=dict)]
+    counts: Annotated[Mapping[str, int], LogMember(COUNTS, _counts, dict)]
+    sample: Annotated[Mapping[str, Any] | None, LogMember((SAMPLE, NONE))]
+    confirmed: Annotated[Mapping[str, Any], LogMember(CONFIRMED, write=dict)]
     names: Names = field(default_factory=dict)
-    parameters: Annotated[Mapping[str, Any], Member(Each(PARAMETER), write=dict)] = field(default_factory=dict)
-    input: Annotated[InputPins, Member(INPUT, InputPins.read, asdict)] = field(kw_only=True)
-    skipped_sha256: Annotated[str | None, Member(SHA256)] = None
-    excluded_sha256: Annotated[str | None, Member(SHA256)] = None
+    parameters: Annotated[Mapping[str, Any], LogMember(Each(PARAMETER), write=dict)] = field(default_factory=dict)
+    input: Annotated[InputPins, LogMember(INPUT, InputPins.read, asdict)] = field(kw_only=True)
+    skipped_sha256: Annotated[str | None, LogMember(SHA256)] = None
+    excluded_sha256: Annotated[str | None, LogMember(SHA256)] = None
     keys: Names = field(default_factory=dict)
     noun: str = USER
-    guards: Annotated[Guards, Member(dict, Guards.from_json, Guards.to_json)] = NO_GUARDS
-    export_object: Annotated[Mapping[str, Any], Member(EXPORT_OBJECT, write=dict)] = field(default_factory=dict)
-    invalid: Annotated[Mapping[str, Any], Member(INVALID, write=dict)] = field(default_factory=dict)
-    export_state: Annotated[tuple[int, ...], Member([int], tuple)] = ()
-    shards: Annotated[tuple[int, ...], Member([WHOLE], tuple)] = ()
-    shard: Annotated[Shard | None, Member(list, Shard.read, list)] = None
+    guards: Annotated[Guards, LogMember(dict, Guards.from_json, Guards.to_json)] = NO_GUARDS
+    export_object: Annotated[Mapping[str, Any], LogMember(EXPORT_OBJECT, write=dict)] = field(default_factory=dict)
+    invalid: Annotated[Mapping[str, Any], LogMember(INVALID, write=dict)] = field(default_factory=dict)
+    export_state: Annotated[tuple[int, ...], LogMember([int], tuple)] = ()
+    shards: Annotated[tuple[int, ...], LogMember([WHOLE], tuple)] = ()
+    shard: Annotated[Shard | None, LogMember(list, Shard.read, list)] = None
 
     def __post_init__(self) -> None:
         if not all(before < first < self.counts["rows"] for before, first in pairwise((0, *self.shards))):
@@ -255,7 +255,7 @@ class MembershipsSaved:
     """
 
     at: Time
-    path: Annotated[str, Member(PATH)]
+    path: Annotated[str, LogMember(PATH)]
     size: Whole
     crc: Whole
     groups: Whole
@@ -277,7 +277,7 @@ class Intent(NamedTuple):
 
     at: Time
     ranges: Rows
-    backup: Annotated[Saved | None, Member([WHOLE], Saved.read, list)] = None
+    backup: Annotated[Saved | None, LogMember([WHOLE], Saved.read, list)] = None
     ahead_s: Ahead = None
 
 
@@ -293,7 +293,7 @@ class Outcome(NamedTuple):
     ranges: Rows
     request_id: str | None = None
     reason: str | None = None
-    exceptions: Annotated[tuple[Mapping[str, Any], ...], Member([EXCEPTION], tuple, list)] = ()
+    exceptions: Annotated[tuple[Mapping[str, Any], ...], LogMember([EXCEPTION], tuple, list)] = ()
     ahead_s: Ahead = None
 
 
@@ -368,10 +368,10 @@ class Change:
 
     at: Time
     what: Annotated[Changed, _word("change", Changed)]
-    value: Annotated[Value, Member((*get_args(Value), int))]
+    value: Annotated[Value, LogMember((*get_args(Value), int))]
     source: Annotated[ChangedBy, _word("source of a change", ChangedBy)]
     user: str | None = None
-    confirmed: Annotated[Mapping[str, Any] | None, Member((CONFIRMED, NONE))] = None
+    confirmed: Annotated[Mapping[str, Any] | None, LogMember((CONFIRMED, NONE))] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +423,7 @@ class VerifyHeader:
 
     tool: str
     at: Time
-    pinned: Annotated[Mapping[str, Any], Member({"sample?": (WHOLE, NONE)})]
+    pinned: Annotated[Mapping[str, Any], LogMember({"sample?": (WHOLE, NONE)})]
 
 
 Finding = Literal["gone", "recreated", "there"]
@@ -464,7 +464,7 @@ class BatchConfirmed:
     digest: str
     how: str
     user: str
-    runs: Annotated[Mapping[str, Mapping[str, Any]], Member(Each(CONFIRMED_RUN))]
+    runs: Annotated[Mapping[str, Mapping[str, Any]], LogMember(Each(CONFIRMED_RUN))]
     mac: str | None = None
 
 
@@ -478,7 +478,7 @@ class BatchPlanned:
     at: Time
     ids: Whole
     digest: str
-    runs: Annotated[Mapping[str, Mapping[str, Any]], Member(Each({"digest": str, "ids": WHOLE}))]
+    runs: Annotated[Mapping[str, Mapping[str, Any]], LogMember(Each({"digest": str, "ids": WHOLE}))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,7 +496,7 @@ class BatchRunEnded:
     at: Time
     name: str
     exit: Whole
-    facts: Annotated[Mapping[str, Any], Member(SUMMARY)]
+    facts: Annotated[Mapping[str, Any], LogMember(SUMMARY)]
 
 
 Entry = (
@@ -617,9 +617,9 @@ class _Form:
         return self._entry(**values)
 
 
-def _member_of(hint: Any) -> Member:
+def _member_of(hint: Any) -> LogMember:
     """What is noted at an attribute; for a plain class, or one of some, that the member is of it."""
-    return next(iter(getattr(hint, "__metadata__", ())), Member(get_args(hint) or hint))
+    return next(iter(getattr(hint, "__metadata__", ())), LogMember(get_args(hint) or hint))
 
 
 def _defaults_of(entry: Any) -> dict[str, Any]:
