@@ -18,7 +18,7 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine
 from bulkdel.format import counted, printable, shown, steers
 from bulkdel.options import COMPARED, FILES, FLAGS_OF_LOG, FROM_LOG, NOT_ASKED, OF_WHICH_RUN, ONLY_FOUND, SECRET, SIGNED
-from bulkdel.run_place import default_place, is_within, own_file, undone_by
+from bulkdel.run_place import default_place, home_of, is_within, own_file, undone_by
 from bulkdel.store_path import in_store, is_store_url, path_or_url
 from bulkdel.variables import BETWEEN
 
@@ -189,13 +189,12 @@ def quoted(path: Path | str) -> str:
 class NextCommand:
     """The command that goes on with a run. folder: from which its names lead; empty where the log does not say it.
 
-    left_out: the line that names what the command lacks. missing: files that it needs and that are not in the folder.
+    left_out: the line that names what the command lacks.
     """
 
     line: CommandLine
     folder: str
     left_out: str = ""
-    missing: tuple[str, ...] = ()
 
 
 def without_reading(line: CommandLine, header: Header) -> CommandLine:
@@ -213,21 +212,20 @@ def next_command(
     run: Path,
     of_job: Collection[str],
     own_key: bytes | None,
-    moved: tuple[Sequence[str], str] | None = None,
+    moved: str | None = None,
 ) -> NextCommand:
     """The command that resumes the run, as the stopped session would print it.
 
     run: its place. of_job: the options of its job and of the undo. own_key: of this user, if there is one.
-    moved: the command and the folder, where its files are no longer those of the last session. Raises ValueError where
+    moved: the folder of its files now, where the place is another one than in the last session. Raises ValueError where
     the log has no command that goes on with this run.
     """
     folder = "" if progress.start is None else progress.start.facts.get("cwd", "")
-    words, folder = moved or (words_of(progress, own_key), folder)
-    line, left_out = line_of_log(words, run, of_job, typed_words(progress, own_key))
+    line, left_out = line_of_log(words_of(progress, own_key), run, of_job, typed_words(progress, own_key))
     if not _is_typed(line, progress, own_key):
-        line, more = _of_this_run(line, progress, run, None if moved else folder)
+        line, more = _of_this_run(line, progress, run, folder if moved is None else None)
         left_out += more
-    return NextCommand(without_reading(line, progress.header), folder, left_out)
+    return NextCommand(without_reading(line, progress.header), folder if moved is None else moved, left_out)
 
 
 def why_not_resumed(progress: RunState, run: Path, of_job: Collection[str]) -> str:
@@ -242,14 +240,13 @@ def why_not_resumed(progress: RunState, run: Path, of_job: Collection[str]) -> s
 
 def how_to_resume(progress: RunState, found: NextCommand) -> str:
     """The command in words; or the ways to settle rows in doubt, where it alone does not."""
-    where = f", in {shown(found.folder or 'its folder')}"
+    where = f", in {shown(found.folder)}" if found.folder else ""
     if blind(progress):
         text = how_to_settle_doubts(progress, found.line.words, where)
     else:
         again = ", with a new confirmation" if progress.stop and progress.stop.facts.get("not_after") else ""
         text = f"To go on{again}{where}:\n  {found.line}"
-    missing = f"\nNot in that folder, and needed there: {', '.join(map(shown, found.missing))}" if found.missing else ""
-    return f"{text}{found.left_out}{missing}"
+    return f"{text}{found.left_out}"
 
 
 def words_of(progress: RunState, own_key: bytes | None) -> Any:
@@ -284,12 +281,17 @@ def _is_typed(line: CommandLine, progress: RunState, own_key: bytes | None) -> b
 def _of_this_run(line: CommandLine, progress: RunState, run: Path, folder: object) -> tuple[CommandLine, str]:
     """A command that another person may have written, so that it goes on with the run of this log and no other.
 
-    folder: where it was typed; None where its files were looked for in the home of the run. Returns also the line that
+    folder: where it was typed; None where the place has moved since. Returns also the line that
     names what the command lacks. Raises ValueError for a command that goes on with another run.
     """
     if line.command == "restore":
-        names, undone = [Path(str(folder), name) for name in line.names], undone_by(run.absolute())
-        if undone is None or any(os.path.realpath(name) != os.path.realpath(undone) for name in names):
+        undone = undone_by(run.absolute())
+        if undone is None:
+            raise ValueError("the restore of another run")
+        if folder is None:
+            return _of_restore(line, run, home_of(undone), (str(undone),))
+        names = [Path(str(folder), name) for name in line.names]
+        if any(os.path.realpath(name) != os.path.realpath(undone) for name in names):
             raise ValueError("the restore of another run")
         return _of_restore(line, run, folder, tuple(map(str, names)))
     job, *exports = line.names or (progress.header.pinned["job"], "")  # a plan has them
@@ -424,14 +426,25 @@ def how_to_go_on_restoring(undo: Annotation, run: Path, of_job: Collection[str])
     """The command for the rest of a restore. undo: what was noted of it last. of_job: as in `next_command`."""
     where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
     try:
+        line, left_out = next_of_restore(undo, run, of_job)
+    except ValueError:
+        return f"To go on with restore-{undo.facts.get('number', 1)}, name the same ids again (--only)."
+    return f"To go on with the restore{where}:\n  {line}{left_out}"
+
+
+def next_of_restore(undo: Annotation, run: Path, of_job: Collection[str]) -> tuple[CommandLine, str]:
+    """The same as values: the command, and the line that names what it lacks.
+
+    Raises ValueError where the ids of --only are not in the place.
+    """
+    try:
         line, left_out = line_of_log(undo.facts.get("to_go_on"), run, of_job)
         line, more = _of_restore(line, run, undo.facts.get("cwd", ""), (str(run.absolute()),))
-        left_out += more
     except ValueError:
         if undo.facts.get("only"):
-            return f"To go on with restore-{undo.facts.get('number', 1)}, name the same ids again (--only)."
-        line, left_out = CommandLine("restore", (str(run),)), ""
-    return f"To go on with the restore{where}:\n  {line}{left_out}"
+            raise
+        return CommandLine("restore", (str(run),)), ""
+    return line, left_out + more
 
 
 def goes_on(progress: RunState) -> bool:

@@ -46,7 +46,6 @@ MAY_DIFFER = PACE | OF_THE_MACHINE | OF_THE_COMMAND
 """Options in which a run may differ from its plan. An option in no list may not differ."""
 
 FROM_PLAN = _set_by(File.PLAN)
-FROM_ARCHIVE = _set_by(File.ARCHIVE)
 FROM_BATCH = _set_by(File.BATCH)
 FROM_LOG = _set_by(File.LOG)
 """The options that each kind of file may set."""

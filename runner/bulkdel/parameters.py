@@ -14,11 +14,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from bulkdel.core.option import Names, option_of
+from bulkdel.core.option import option_of
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
-from bulkdel.options import FROM_ARCHIVE, OPTIONS
 from bulkdel.settings import PlanSettings, RunSettings
 
 TAKEN = frozenset(
@@ -70,12 +69,6 @@ def options_of(job: Job) -> dict[str, bool]:
         if kind is bool:
             options[f"--no-{option_of(name)[2:]}"] = False
     return options
-
-
-def options_of_archive(job: Job) -> dict[str, Names]:
-    """The options that the command in an archive may have, as they are typed, each with what its value names."""
-    of_job = {option: Names.FILE if is_path else Names.NOTHING for option, is_path in options_of(job).items()}
-    return {**{option_of(name): OPTIONS[name].names for name in FROM_ARCHIVE}, **of_job}
 
 
 def options_of_run(name: str) -> frozenset[str]:

@@ -52,16 +52,15 @@ OF_MEMBERSHIPS = "memberships.jsonl"
 PACKED = (".gz", ".zst")
 """The endings of a compressed backup."""
 
-_ARCHIVE, _BATCH, _LOG = frozenset({File.ARCHIVE}), frozenset({File.BATCH}), frozenset({File.LOG})
-_ALL = _ARCHIVE | _BATCH | _LOG
+_BATCH, _LOG = frozenset({File.BATCH}), frozenset({File.LOG})
 
 _DECIDES, _MEANS, _PACE = Option(Role.DECIDES), Option(Role.MEANS), Option(Role.PACE)
 _ONCE = Option(Role.DECIDES, once=True)
 _OWN = Option(Role.DECIDES, own=True)
 _GUARDS = Option(Role.MEANS, looks=True)
 _MACHINE, _SECRET = Option(Role.MACHINE), Option(Role.MACHINE, secret=True)
-_SHOWS, _CONFIRMS = Option(Role.SHOWS, _ALL), Option(Role.CONFIRMS)
-_OF_THE_RUN = Option(Role.COMMAND, _ARCHIVE | _LOG, Names.FILE)
+_SHOWS, _CONFIRMS = Option(Role.SHOWS, _BATCH | _LOG), Option(Role.CONFIRMS)
+_OF_THE_RUN = Option(Role.COMMAND, _LOG, Names.FILE)
 
 CHECKING = Group("What is read back", sort_key=0)
 UNDOING = Group("What is restored", sort_key=0)
@@ -153,7 +152,7 @@ PathOrStore = Annotated[Path, Parameter(converter=path_or_store)]
 
 PlaceOfRun = Annotated[
     Path | None,
-    Option(Role.MACHINE, _ALL, Names.NEW_FILE, asked=False),
+    Option(Role.MACHINE, _BATCH | _LOG, Names.NEW_FILE, asked=False),
     Parameter(group=OUTPUT, converter=path_or_store, metavar="PLACE"),
 ]
 """Where a run is kept."""
@@ -213,7 +212,7 @@ def seconds(low: float, high: float) -> Parameter:
 class NotifySettings:
     """The options that `notify test` shares with the commands that it tests."""
 
-    config: Annotated[Path | None, Option(Role.MACHINE, _ARCHIVE, Names.FILE), Parameter(group=OUTPUT), EVERYDAY] = None
+    config: Annotated[Path | None, Option(Role.MACHINE, names=Names.FILE), Parameter(group=OUTPUT), EVERYDAY] = None
     """TOML file with defaults (`bulkdel config example`)."""
 
     ca_file: Annotated[Path | None, Option(Role.MACHINE, names=Names.FILE), Parameter(group=SERVER)] = None
@@ -255,7 +254,7 @@ class NotifySettings:
 class CommonSettings(NotifySettings):
     """The options that `run`, `plan`, `restore` and `verify` share: the server, the pace, the output."""
 
-    host: Annotated[str | None, Option(Role.COMPARED, _ARCHIVE | _BATCH), Parameter(group=SERVER), EVERYDAY] = None
+    host: Annotated[str | None, Option(Role.COMPARED, _BATCH), Parameter(group=SERVER), EVERYDAY] = None
     """Base URL of the API, for a private deployment. Default: the job's own; `verify`, `restore`: that of the run."""
 
     rate: Annotated[float, _PACE, Parameter(group=SENDING, converter=per_second, validator=check_rate), EVERYDAY] = 50.0
@@ -270,13 +269,13 @@ class CommonSettings(NotifySettings):
     timeout: Annotated[float, _PACE, Parameter(group=SENDING), seconds(1, 3_600)] = 60.0
     """Time limit of one whole request (60s, 2m)."""
 
-    json: Annotated[bool, Option(Role.SHOWS, _ARCHIVE | _LOG), Parameter(group=OUTPUT), Flag, EVERYDAY] = False
+    json: Annotated[bool, Option(Role.SHOWS, _LOG), Parameter(group=OUTPUT), Flag, EVERYDAY] = False
     """Print the result as one JSON object, the last line."""
 
     log_level: Annotated[Literal["debug", "info", "warning"], _SHOWS, Parameter(group=OUTPUT)] = "info"
     """debug: one event per chunk. warning: no progress lines."""
 
-    log_format: Annotated[LogFormat | None, Option(Role.SHOWS, _ARCHIVE | _LOG), Parameter(group=OUTPUT)] = None
+    log_format: Annotated[LogFormat | None, Option(Role.SHOWS, _LOG), Parameter(group=OUTPUT)] = None
     """json: each line of stderr is one JSON object. text: plain lines. Default: a bar on a terminal, and elsewhere the
     progress as JSON lines."""
 
@@ -368,7 +367,7 @@ class SendingSettings(CommonSettings):
     """Halt when more ids than this are refused: a number, or a share of the ids that this session settled (from 1,000
     on)."""
 
-    note: Annotated[str | None, Option(Role.COMMAND, _ALL, asked=False), Parameter(group=OUTPUT)] = None
+    note: Annotated[str | None, Option(Role.COMMAND, _BATCH | _LOG, asked=False), Parameter(group=OUTPUT)] = None
     """Text for the log, such as the number of a change request. `status` shows it."""
 
     listen: Annotated[str | None, _MACHINE, Parameter(group=OUTPUT, metavar="ADDRESS")] = None
@@ -460,12 +459,14 @@ class Settings(SendingSettings):
     ] = None
     """Send only accounts with one of these statuses, as the plan shows them (Suspended,Archived), and spare others."""
 
-    backup: Annotated[bool, Option(Role.COMPARED, _ALL, looks=True), Parameter(group=SAFETY), Flag, EVERYDAY] = False
+    backup: Annotated[
+        bool, Option(Role.COMPARED, _BATCH | _LOG, looks=True), Parameter(group=SAFETY), Flag, EVERYDAY
+    ] = False
     """Keep a copy of every record in the place of the run, durable before its id is sent."""
 
     backup_to: Annotated[
         Path | None,
-        Option(Role.COMPARED, _ARCHIVE | _BATCH, Names.NEW_FILE, looks=True),
+        Option(Role.COMPARED, _BATCH, Names.NEW_FILE, looks=True),
         Parameter(group=SAFETY, converter=path_or_store),
     ] = None
     """The same, to another disk or a stricter store: FILE.jsonl, .jsonl.gz or .jsonl.zst, or s3://bucket/u.jsonl.gz."""
@@ -661,7 +662,7 @@ class PlanSettings(ApprovalSettings):
 
     out: Annotated[
         Path | None,
-        Option(Role.MACHINE, _ARCHIVE, Names.NEW_FILE),
+        Option(Role.MACHINE, names=Names.NEW_FILE),
         Parameter(group=SAFETY, metavar="FILE"),
         EVERYDAY,
     ] = None
@@ -707,7 +708,7 @@ class RestoreSettings(SendingSettings):
     """An earlier run on the same accounts, such as a disabling: its place. The records of its backup take the
     place of those that were copied before the deletion. Repeatable; the last one counts."""
 
-    without_memberships: Annotated[bool, Option(Role.COMMAND, _ARCHIVE | _LOG), Parameter(group=UNDOING), Flag] = False
+    without_memberships: Annotated[bool, Option(Role.COMMAND, _LOG), Parameter(group=UNDOING), Flag] = False
     """Bring back the accounts only, not their groups and roles: for a run whose copy of them is lost."""
 
     @property

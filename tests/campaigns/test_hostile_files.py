@@ -32,7 +32,7 @@ import zstandard
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from bulkdel.core.handover import MANIFEST, toml_of
+from bulkdel.core.handover import MANIFEST, PACKED_LOG, toml_of
 from bulkdel.core.log_entries import frame
 from bulkdel.core.plan_file import LINES, SHA256, sealed, text_of
 from bulkdel_jobs.sandbox import Sandbox
@@ -271,10 +271,15 @@ def elsewhere(value: Any, rng: Random, lures: Lures) -> None:
         at[key] = rng.choice(lures.values)
 
 
+def options_in(value: Any) -> dict[str, Any]:
+    """The options of a plan, or of the manifest of an archive."""
+    found: dict[str, Any] = value["command"]["options"] if "command" in value else value["options"]
+    return found
+
+
 def set_option(name: str, value: Any, _: Random, lures: Lures) -> None:
     """Set an option of the machine in the command of a plan or of an archive."""
-    command = value["command"] if "command" in value else value["going_on"]
-    options = command["options"]
+    options = options_in(value)
     options[f"--{name}"] = [lures.options[name]] if lures.options[name] else []
 
 
@@ -308,8 +313,7 @@ def long_export(values: Any, _: Random, lures: Lures) -> None:
 
 def run_in_store(value: Any, _: Random, lures: Lures) -> None:
     """The place of the run is a store."""
-    command = value["command"] if "command" in value else value["going_on"]
-    command["options"]["--run"] = [f"file://{lures.outside / 'new'}"]
+    options_in(value)["--run"] = [f"file://{lures.outside / 'new'}"]
 
 
 def other_export(values: Any, rng: Random, lures: Lures) -> None:
@@ -332,7 +336,7 @@ OF_PLAN: Sequence[Mutation] = (
 )
 
 
-def of_variables(manifest: Any, rng: Random, lures: Lures) -> None:
+def of_variables(commits: Any, rng: Random, lures: Lures) -> None:
     name = rng.choice(
         ["HTTP__AUTH", "HTTP__HOST", "GENAUTH__CREDENTIALS_FILE", "GENAUTH__BRAND", "GENAUTH__LANG", "RUN__ON_EVENT"]
     )
@@ -340,24 +344,24 @@ def of_variables(manifest: Any, rng: Random, lures: Lures) -> None:
     text = rng.choice(
         [lures.url, str(secret), f'{{kind="bearer",token_file="{secret}"}}', f'[{{token_file="{secret}"}}]']
     )
-    manifest["going_on"]["variables"][f"BULKDEL_{name}"] = text
+    session = entry_of(commits, rng, "session")
+    session["to_go_on"] = ["env", f"BULKDEL_{name}={text}", *session["to_go_on"]]
 
 
-def of_names(manifest: Any, rng: Random, lures: Lures) -> None:
-    going_on, secret = manifest["going_on"], str(lures.outside / "secret.env")
-    going_on["names"][rng.randrange(2)] = rng.choice(
-        [secret, f"{lures.url}/x", "../../outside/secret.env", "kick-users"]
-    )
+def of_names(commits: Any, rng: Random, lures: Lures) -> None:
+    words, secret = entry_of(commits, rng, "session")["to_go_on"], str(lures.outside / "secret.env")
+    words[rng.choice([2, 3])] = rng.choice([secret, f"{lures.url}/x", "../../outside/secret.env", "kick-users"])
+
+
+def of_command(commits: Any, rng: Random, _: Lures) -> None:
+    entry_of(commits, rng, "session")["to_go_on"][1] = rng.choice(["restore", "plan", "batch", "demo"])
 
 
 def of_excluded(manifest: Any, rng: Random, lures: Lures) -> None:
-    manifest["going_on"]["options"]["--exclude"] = [rng.choice([f"{lures.url}/x", str(lures.outside / "secret.env")])]
+    manifest["options"]["--exclude"] = [rng.choice([f"{lures.url}/x", str(lures.outside / "secret.env")])]
 
 
-OF_ARCHIVE: Sequence[Mutation] = (
-    *(set_any, set_any, of_variables, of_variables, of_names, of_excluded, other_host, elsewhere),
-    lambda manifest, rng, lures: manifest["going_on"].update(command=rng.choice(["restore", "plan", "batch", "demo"])),
-)
+OF_ARCHIVE: Sequence[Mutation] = (set_any, set_any, of_excluded, elsewhere)
 
 
 def of_config(tables: Any, rng: Random, lures: Lures) -> None:
@@ -422,6 +426,10 @@ OF_LOG: Sequence[Mutation] = (
     *(of_header, of_session, of_annotation, elsewhere),
     lambda commits, rng, lures: elsewhere(entry_of(commits, rng), rng, lures),
 )
+
+
+OF_PACKED_LOG: Sequence[Mutation] = (of_session, of_session, of_annotation, of_variables, of_names, of_command)
+"""The host of the run stays: `unpack` prints it with a warning, and the campaign types what it prints."""
 
 
 def of_run(batch: Any, rng: Random, lures: Lures) -> None:
@@ -560,19 +568,42 @@ def test_hostile_archives(stage: Stage, times: int) -> None:
 
 
 @pytest.mark.parametrize("times", COUNTS)
+def test_hostile_logs_in_archives(stage: Stage, times: int) -> None:
+    """Its words are those of the command that goes on."""
+    at = next(number for number, (info, _) in enumerate(stage.members) if info.name == PACKED_LOG)
+
+    def check(steps: list[tuple[Mutation, int]]) -> None:
+        data = log_of(mutated(stage.commits, steps, stage.lures))
+        members = [*stage.members[:at], member(PACKED_LOG, data), *stage.members[at + 1 :]]
+        (place := stage.folder / PLACES / "log").mkdir(parents=True)
+        try:
+            unpacked(stage, place, with_file(members, at, data), run=steps[0][1] % 3 == 0)
+        finally:
+            shutil.rmtree(place)
+        stage.check()
+
+    many(60 * times, OF_PACKED_LOG, check)
+
+
+def with_file(members: Members, at: int, data: bytes) -> Members:
+    """The size and the SHA-256 of a file in the manifest. at: its number among the members."""
+
+    def change(found: dict[str, Any]) -> None:
+        found["files"][at - 1].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    return with_manifest(members, change)
+
+
+@pytest.mark.parametrize("times", COUNTS)
 def test_hostile_configs_in_archives(stage: Stage, times: int) -> None:
     at = next(number for number, (info, _) in enumerate(stage.members) if info.name == "c.toml")
 
     def check(steps: list[tuple[Mutation, int]]) -> None:
         text = toml_of(mutated({"genauth": {"lang": "de"}}, steps, stage.lures)).encode()
-
-        def change(found: dict[str, Any]) -> None:
-            found["files"][at - 1].update(size=len(text), sha256=hashlib.sha256(text).hexdigest())
-
         members = [*stage.members[:at], member("c.toml", text), *stage.members[at + 1 :]]
         (place := stage.folder / PLACES / "config").mkdir(parents=True)
         try:
-            unpacked(stage, place, with_manifest(members, change), run=steps[0][1] % 5 == 0)
+            unpacked(stage, place, with_file(members, at, text), run=steps[0][1] % 5 == 0)
         finally:
             shutil.rmtree(place)
         stage.check()

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -123,12 +124,11 @@ def test_a_run_goes_on_as_another_user_on_another_machine_and_only_there(tmp_pat
             assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
         assert "set GENAUTH_ACCESS_KEY_ID" in unpacked.err
         words = command_in(unpacked.err)
-        assert words[:4] == ["bulkdel", "run", "delete-users", "run/export.jsonl"]
+        assert words[:3] == ["bulkdel", "resume", "run/run"]
         assert not {"--confirm", "--pool", "--limit"} & set(words)
         assert 'pools = ["another"]' in (folder / "c.toml").read_text().replace('"pools"', "pools")
         told = elsewhere(second, "status", "run/run", env={}).out
-        assert f"To go on, in {folder}:\n  bulkdel run delete-users export.jsonl " in told
-        assert "Not in that folder" not in told
+        assert "To go on:\n  bulkdel resume run/run\n" in told
 
         before = one.served.pool.deleted
         asked = elsewhere(second, *words[1:])
@@ -180,8 +180,7 @@ def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Pa
         unpacked = bulkdel("unpack", "run.tar.gz", "--to", "new", cwd=tmp_path, env={})
         assert unpacked.code == 0, unpacked.err
         words = command_in(unpacked.err)
-        assert words[:6] == ["bulkdel", "run", "delete-users", "-", "--host", served.url]
-        assert words[-3:] == ["--run", "new/run", "--as-confirmed"]
+        assert words == ["bulkdel", "resume", "new/run", "--host", served.url]
         ran = bulkdel(*words[1:], "--json", "--confirm", 300, "--pool", POOL, cwd=tmp_path, input=b"")
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 300}
@@ -194,19 +193,19 @@ def test_a_piped_run_with_its_log_in_a_store_becomes_a_run_in_files(tmp_path: Pa
     swap("key.upper()", "key"),
 )
 @mutant(
-    "an option with a hidden password is left in the command",
-    "_Found.going_on",
-    swap("any(HIDDEN in value for value in values)", "all(value == HIDDEN for value in values)"),
-)
-@mutant(
     "the query of slow-while is in the archive",
     "SIGNED",
     swap("one.signed", 'one.signed and name == "exclude"'),
 )
 @mutant(
-    "an unpacked run does not say that its first machine ran a command",
-    "_Found.going_on",
-    swap('"on_event"', '"on-event"'),
+    "unpack does not say what the first machine had",
+    "_print_end",
+    swap("name not in {*line.options, *line.variables}", "name in {*line.options, *line.variables}"),
+)
+@mutant(
+    "a variable of a secret is in the command that unpack prints",
+    "_variables_of",
+    swap("name.endswith(OF_A_FILE)", "name.endswith(BETWEEN)"),
 )
 @pytest.mark.traced
 def test_no_secret_is_packed(tmp_path: Path) -> None:
@@ -245,11 +244,10 @@ def test_no_secret_is_packed(tmp_path: Path) -> None:
     assert unpacked.code == 0, unpacked.err
     assert "credentials_file" not in (tmp_path / "new" / "c.toml").read_text()
     variable = "BULKDEL_GENAUTH__CREDENTIALS_FILE"
-    for name in ("[genauth] credentials_file", "--proxy", "--notify", "--slow-while", variable):
-        assert f"A secret that has to be here: {name}\n" in unpacked.err
-    left_out = unpacked.err.split("belongs to the first machine: ")[1].splitlines()[0]
-    of_machine = {"--listen", "--on-event", "BULKDEL_LISTEN__CONTROL", "BULKDEL_PROTECT__POOLS"}
-    assert set(left_out.split(", ")) == of_machine
+    assert f"{config}, [genauth] credentials_file: it names a file with a secret\n" in packed.out
+    left_out = unpacked.err.split("The first machine had ")[1].split(". Add each")[0]
+    of_machine = {"--listen", "--on-event", "--proxy", "--notify", "--slow-while", variable}
+    assert set(left_out.split(", ")) == {*of_machine, "BULKDEL_LISTEN__CONTROL", "BULKDEL_PROTECT__POOLS"}
     line = " ".join(command_in(unpacked.err))
     assert "SECRET" not in line
     assert "hidden" not in line
@@ -447,14 +445,9 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
         assert f"{copied / skipped.name}: the rows that are never sent are missing" in refused.err
         shutil.copy(skipped, copied)
         told = bulkdel("status", copied).out
-        assert f"To go on, in {second}:\n  bulkdel run delete-users export.jsonl " in told
-        rows = ", ".join(f"{copied.relative_to(second)}/{name}" for name in ("input.jsonl.zst", "input.index.jsonl"))
-        assert f"Not in that folder, and needed there: {rows}, vips.jsonl\n" in told
+        words = shlex.split(told.split("To go on:\n  ")[1].splitlines()[0])
+        assert words == ["bulkdel", "resume", str(copied)]
         shutil.copy(exclude, second)
-        told = bulkdel("status", copied).out
-        assert ", vips.jsonl" not in told
-        words = shlex.split(told.split("To go on, in ")[1].splitlines()[1])
-        assert not {"--confirm", "--pool"} & set(words)
         confirmed = ("--confirm", one.ids, "--pool", POOL)
         twice = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
         assert (twice.code, "is a copy of the run in" in twice.err) == (3, True), twice
@@ -465,7 +458,7 @@ def test_files_that_were_copied_by_hand_go_on_in_their_folder(tmp_path: Path) ->
             assert f"{name}: is missing. It holds {what}." in without.err, without
             shutil.copy(away / name, copied)
         foreign = bulkdel(*words[1:], *confirmed, cwd=second)
-        assert (foreign.code, one.served.pool.deleted) == (3, 50), foreign.err
+        assert (foreign.code, one.served.pool.deleted) == (2, 50), foreign.err
         ran = bulkdel(*words[1:], *confirmed, "--host", one.served.url, cwd=second)
         assert ran.code == 0, ran.err
         assert ran.counts() == {"deleted": 270, "excluded": 30}
@@ -604,9 +597,9 @@ def test_a_run_by_an_approved_plan_goes_on_by_it(tmp_path: Path) -> None:
         assert finish(process).code == 6
         words = handed_over(log_of(first / "users.jsonl"), second)
         shutil.rmtree(first)
-        assert words[:4] == ["bulkdel", "run", "delete-users", str(second / "users.jsonl")]
+        assert words[:3] == ["bulkdel", "resume", str(second / PLACE)]
         assert words[words.index("--plan") + 1] == str(second / "plan.json")
-        words[words.index("--rate") + 1] = "0"
+        words += ["--rate", "0"]
         deleted = served.pool.deleted
         asked = elsewhere(tmp_path, *words[1:], "--json")
         assert (asked.code, served.pool.deleted) == (2, deleted), asked.err
@@ -689,52 +682,41 @@ def renamed(members: Members, name: str) -> Members:
     return for_export(with_export(members, name=name), member(name, export_of(members)))
 
 
-def with_config(members: Members, text: bytes, config: str | None = "c.toml") -> Members:
-    """A file c.toml, in the manifest, in the archive and in the command. config: what the manifest calls its config."""
+def with_config(members: Members, text: bytes) -> Members:
+    """A config file, in the manifest and in the archive."""
     file = {"name": "c.toml", "what": "", "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
 
     def change(found: dict[str, Any]) -> None:
-        found["config"] = config
         found["files"].append(file)
-        found["going_on"]["options"]["--config"] = ["c.toml"]
+        found["options"]["--config"] = ["c.toml"]
 
     return [*with_manifest(members, change), member("c.toml", text)]
 
 
 def with_option(members: Members, option: str, *values: str) -> Members:
     """An option of the command that goes on."""
-    return with_manifest(members, lambda found: found["going_on"]["options"].update({option: list(values)}))
-
-
-def with_variable(members: Members, name: str, value: str) -> Members:
-    """A variable of the command that goes on."""
-    return with_manifest(members, lambda found: found["going_on"]["variables"].update({name: value}))
+    return with_manifest(members, lambda found: found["options"].update({option: list(values)}))
 
 
 def with_plan(members: Members, options: dict[str, list[str]], host: str | None = None) -> Members:
     """An approved plan with these options, in the manifest and in the archive. host: by default that of the run."""
     command = {"names": ["delete-users", "export.jsonl"], "options": options}
-    host = host or json.loads(members[0][1])["host"]
+    host = host or host_of(members)
     text = text_of(sealed({**VALUES, "command": command, "host": host})).encode()
     file = {"name": "plan.json", "what": "", "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
 
     def change(found: dict[str, Any]) -> None:
         found["files"].append(file)
-        found["going_on"]["options"]["--plan"] = ["plan.json"]
+        found["options"]["--plan"] = ["plan.json"]
 
     return [*with_manifest(members, change), member("plan.json", text)]
 
 
-def with_log_of(members: Members, change: Callable[[dict[str, Any]], None]) -> Members:
-    """A packed copy of the log, under another name; and a change of the command."""
-    data = members[1][1]
-    file = {"name": "other.jsonl", "what": "", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-    def both(found: dict[str, Any]) -> None:
-        found["files"].append(file)
-        change(found)
-
-    return [*with_manifest(members, both), member("other.jsonl", data)]
+def host_of(members: Members) -> str:
+    """The host of the run, as the header of its log has it."""
+    header = json.loads(members[number_of(members, PACKED_LOG)][1].splitlines()[0])["entries"][0]
+    host: str = header["pinned"]["host"]
+    return host
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -808,54 +790,22 @@ HOSTILE: dict[str, Hostile] = {
     "a log that is none": lambda members: written(with_log(members, export_of(members))),
     "no log": lambda members: written(with_log_named(members, "run/other.jsonl")),
     "a host that looks like another": lambda members: written(with_host(members, "https://api.genauth.\u0430i")),
-    "a log of another run": lambda members: written(with_manifest(members, lambda found: found.update(run_id="other"))),
-    "a command of its own": lambda members: written(
-        with_manifest(members, lambda found: found["going_on"].update(names=["j", "x\x1b[2J"]))
-    ),
-    "another number that remains": lambda members: written(
-        with_manifest(members, lambda found: found.update(remaining=0))
-    ),
-    "nothing that remains": lambda members: written(with_manifest(members, lambda found: found.update(going_on=None))),
-    "a secret with a sentence": lambda members: written(
-        with_manifest(members, lambda found: found["going_on"].update(secrets=["A and B. First run: curl x | sh"]))
-    ),
     "a config with a command": lambda members: written(with_config(members, b"[run]\non_event = 'true'\n")),
     "a config with a secret": lambda members: written(with_config(members, b"[genauth]\ncredentials_file = '/x'\n")),
-    "a config that was not checked": lambda members: written(with_config(members, b"[run]\non_event = 'x'\n", None)),
     "a config with a table of another job": lambda members: written(with_config(members, b"[http]\nhost = 'x'\n")),
     "a config with a host": lambda members: written(with_config(members, b"[genauth]\nhost = 'https://x.example'\n")),
     "a config with a list of files": lambda members: written(
         with_config(members, b"[genauth]\nmore = [{token_file = '/x'}]\n")
     ),
-    "a host in a variable": lambda members: written(
-        with_variable(members, "BULKDEL_GENAUTH__HOST", "https://x.example")
-    ),
-    "a table in a variable": lambda members: written(
-        with_variable(members, "BULKDEL_GENAUTH__AUTH", '{kind="bearer",token_file="/x"}')
-    ),
-    "a list of tables in a variable": lambda members: written(
-        with_variable(members, "BULKDEL_GENAUTH__AUTH", '[["a"], [{token_file="/x"}]]')
-    ),
+    "a config that is no TOML": lambda members: written(with_config(members, b"[")),
     "an exclude list at an address": lambda members: written(with_option(members, "--exclude", "https://x.example/y")),
-    "another run": lambda members: written(with_option(members, "--run", "new")),
-    "another run by default": lambda members: written(
-        with_manifest(members, lambda found: found["going_on"]["options"].pop("--run"))
-    ),
-    "a restore of another log": lambda members: written(
-        with_log_of(members, lambda found: found["going_on"].update(command="restore", names=["other.jsonl"]))
-    ),
-    "a restore in another place": lambda members: written(
-        with_manifest(
-            with_option(members, "--run", "other"),
-            lambda found: found["going_on"].update(command="restore", names=[PLACE]),
-        )
-    ),
-    "a sandbox that it is not": lambda members: written(with_option(members, "--sandbox")),
+    "a file of another folder": lambda members: written(with_option(members, "--plan", "/etc/passwd")),
+    "another run": lambda members: written(with_option(members, "--run", "export.jsonl")),
+    "an option of the machine": lambda members: written(with_option(members, "--ca-file", "export.jsonl")),
+    "a flag": lambda members: written(with_option(members, "--allow-absent")),
+    "options that are none": lambda members: written(with_manifest(members, lambda found: found.update(options=[]))),
     "a plan of another host": lambda members: written(with_plan(members, {"--rate": ["5"]}, host="https://x.example")),
     "a plan with a command": lambda members: written(with_plan(members, {"--on-event": ["true"]})),
-    "a file of another folder": lambda members: written(
-        with_manifest(members, lambda found: found["going_on"].update(names=["delete-users", "/etc/passwd"], paths=[]))
-    ),
     "rubbish": lambda _: b"\0" * 512 + os.urandom(512),
     "nothing": lambda _: b"",
 }
@@ -880,14 +830,14 @@ def unpacked(archive: Path) -> Any:
 def test_an_archive_that_another_tar_has_written_is_the_same(packed_run: Members, tmp_path: Path) -> None:
     archive = tmp_path / "run.tar.zst"
     archive.write_bytes(zstandard.compress(written(packed_run)))
-    assert unpacked(archive).manifest.job == "delete-users"
+    assert unpacked(archive).manifest.machine == socket.gethostname()
     assert set(bytes_in(tmp_path / "new")) == {info.name for info, _ in packed_run}
 
 
 def test_a_plan_with_the_options_of_its_list_is_accepted(packed_run: Members, tmp_path: Path) -> None:
     archive = tmp_path / "run.tar.zst"
     archive.write_bytes(zstandard.compress(written(with_plan(packed_run, {"--rate": ["5"]}))))
-    assert unpacked(archive).manifest.job == "delete-users"
+    assert unpacked(archive).manifest.machine == socket.gethostname()
 
 
 @mutant(
@@ -952,14 +902,8 @@ def with_parameters(members: Members, parameters: Mapping[str, Any]) -> Members:
 
 
 def with_host(members: Members, host: str) -> Members:
-    """Another host, in the manifest, in the log and in the command."""
-    there = with_header(members, lambda header: header["pinned"].update(host=host))
-
-    def change(found: dict[str, Any]) -> None:
-        found["host"] = host
-        found["going_on"]["options"]["--host"] = [host]
-
-    return with_manifest(there, change)
+    """Another host, in the log."""
+    return with_header(members, lambda header: header["pinned"].update(host=host))
 
 
 def with_header(members: Members, change_header: Callable[[dict[str, Any]], None]) -> Members:
@@ -997,7 +941,7 @@ def _with(entry: dict[str, Any], change_header: Callable[[dict[str, Any]], None]
     swap("[] if own else [only_there]", "[only_there] if own else []"),
 )
 def test_unpack_says_that_only_the_archive_names_the_host(packed_run: Members, tmp_path: Path) -> None:
-    archive, host = tmp_path / "run.tar.zst", json.loads(packed_run[0][1])["host"]
+    archive, host = tmp_path / "run.tar.zst", host_of(packed_run)
     for number, (named, told) in enumerate(((host, True), ("https://api.genauth.ai", False))):
         archive.write_bytes(zstandard.compress(written(with_host(packed_run, named))))
         done = bulkdel("unpack", archive, "--to", tmp_path / f"new{number}", env={})
@@ -1029,41 +973,18 @@ def test_a_key_in_the_config_of_an_archive_makes_no_line(packed_run: Members, tm
 def test_a_config_without_options_and_secrets_is_accepted(packed_run: Members, tmp_path: Path) -> None:
     archive = tmp_path / "run.tar.zst"
     archive.write_bytes(zstandard.compress(written(with_config(packed_run, b"[genauth]\nbrand = 'authing'\n"))))
-    assert unpacked(archive).manifest.config == "c.toml"
+    assert unpacked(archive).manifest.options == {"--config": ("c.toml",)}
 
 
 @mutant(
     "the host of an archive looks like another",
-    "Manifest.check",
-    swap("self.host.isascii()", "self.host"),
-)
-@mutant(
-    "a variable of an archive is a table",
-    "check_going_on",
-    swap("holds_table(value)", "holds_table(value) and name == value"),
-)
-@mutant(
-    "an archive says that less remains than its log",
-    "check_unpacked",
-    swap(
-        "(manifest.remaining, manifest.going_on is not None) != (progress.remaining, goes_on(progress))",
-        "manifest.remaining < 0 or (manifest.going_on is not None and not goes_on(progress))",
-    ),
-)
-@mutant(
-    "an archive words a secret as it likes",
-    "is_name_of_secret",
-    swap("form.fullmatch(text)", "form.search(text) or text"),
+    "check_host",
+    swap("host.isascii()", "host"),
 )
 @mutant(
     "a config of an archive has a host",
-    "Manifest.check_going_on",
+    "check_config",
     swap("HOST in table", "HOST in name"),
-)
-@mutant(
-    "the command of an archive has another run",
-    "Manifest._check_command",
-    swap("runs != (PLACE,)", "not runs"),
 )
 @mutant(
     "an archive with a changed byte is unpacked",
@@ -1096,9 +1017,8 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(packed_run: Members, tm
 @pytest.mark.parametrize(
     "name",
     [
-        *("a path", "a symbolic link", "a changed byte of a file", "a command of its own", "a config with a command"),
-        *("a config that was not checked", "a config with a host", "a host in a variable", "a plan with a command"),
-        *("another number that remains", "nothing that remains", "a secret with a sentence"),
+        *("a path", "a symbolic link", "a changed byte of a file", "a config with a command", "a config with a host"),
+        *("a plan with a command", "another run", "a flag", "a host that looks like another"),
     ],
 )
 def test_the_command_refuses_a_hostile_archive(packed_run: Members, tmp_path: Path, name: str) -> None:

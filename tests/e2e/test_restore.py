@@ -404,7 +404,7 @@ def test_a_restore_in_a_store_stays_there(tmp_path: Path) -> None:
         packed = bulkdel("pack", it.place, "--out", tmp_path / "run.tar.zst")
         assert f"not in it: {store}, the place of the restore, stays there" in packed.out, packed
         unpacked = bulkdel("unpack", tmp_path / "run.tar.zst", "--to", tmp_path / "new")
-        assert "Left out, because it belongs to the first machine: --run" in unpacked.err, unpacked
+        assert f"The first machine had --run {store}. Add each to the command" in unpacked.err, unpacked
         run, given = tmp_path / "new" / "run", it.restoring(12)[2:]
         refused = bulkdel("restore", run, *given)
         assert (refused.code, len(it.served.pool)) == (3, 5), refused

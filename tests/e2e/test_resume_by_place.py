@@ -110,7 +110,7 @@ def test_a_run_goes_on_on_another_machine(tmp_path: Path) -> None:
 )
 @mutant(
     "what a variable has set is forgotten",
-    "_of_the_last_machine",
+    "of_the_last_machine",
     swap("yield from line.variables", "yield from ()"),
 )
 def test_what_this_machine_lacks_is_named(tmp_path: Path) -> None:

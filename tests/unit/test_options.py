@@ -17,7 +17,6 @@ from bulkdel.core.option import File, Option, Role, option_of
 from bulkdel.options import (
     COMPARED,
     DECIDES,
-    FROM_ARCHIVE,
     FROM_BATCH,
     FROM_LOG,
     FROM_PLAN,
@@ -49,20 +48,19 @@ def test_every_option_is_in_one_list() -> None:
     assert sorted(name for each in lists for name in each) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("listed", [FROM_PLAN, FROM_ARCHIVE, FROM_BATCH, FROM_LOG])
+@pytest.mark.parametrize("listed", [FROM_PLAN, FROM_BATCH, FROM_LOG])
 def test_no_file_sets_what_is_run_trusted_or_asked(listed: frozenset[str]) -> None:
     assert not listed & RUNS_OR_TRUSTS
     assert listed >= DECIDES | PACE
 
 
 def test_what_a_file_may_set_besides() -> None:
-    """A change here is a decision about trust: docs/approval.md, docs/handover.md and docs/batch.md say it too."""
+    """A change here is a decision about trust: docs/approval.md and docs/batch.md say it too."""
     more = {kind: {name for name, one in OPTIONS.items() if kind in one.by} for kind in File}
     shows = {"log_level", "progress_every", "note"}
     of_run = {"plan", "export", "from_backup", "without_memberships"}
     assert more == {
         File.PLAN: set(),
-        File.ARCHIVE: {*shows, *of_run, "json", "log_format", "host", "config", "run", "backup", "backup_to", "out"},
         File.BATCH: {*shows, "host", "pool", "backup", "backup_to", "run"},
         File.LOG: {*shows, *of_run, "only", "json", "log_format", "run", "backup"},
     }
@@ -121,7 +119,7 @@ def lists_in(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 ELSEWHERE = {
     "batch_after.py": ["--json", "--log-format", "json"],  # words of a command
-    "pack_contents.py": ["--as", "--take-over", "--run"],  # what `pack` makes anew
+    "handover.py": ["--config", "--exclude", "--plan", "--from-backup"],  # of which `pack` makes the values
 }
 """The lists that no other place needs, by the file."""
 

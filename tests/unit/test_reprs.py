@@ -18,7 +18,7 @@ from tests.syntax import swap
 MAY_HOLD_SECRETS = {"environ", "config", "secret", "secrets", "key_id", "notify", "proxy", "on_event", "slow_while"}
 """Names of fields that have texts of the user, or a table of them."""
 
-NAMES_ALONE = {"GoingOn.secrets", "Contents.config", "Manifest.config"}
+NAMES_ALONE = set[str]()
 """These have the names of secrets and of a file."""
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bulkdel.checkpoint.annotation import annotating
 from bulkdel.checkpoint.takeover import is_locked, locked, writer_words
@@ -22,7 +21,7 @@ from bulkdel.command_line import CommandLine, how_to_go_on_restoring, how_to_tak
 from bulkdel.commands.pack_contents import Contents, contents_of
 from bulkdel.commands.run_files import RunFiles, files_of
 from bulkdel.commands.steps import ByteCount, run_step
-from bulkdel.core.handover import Manifest
+from bulkdel.core.handover import Manifest, PackedFile
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
@@ -106,7 +105,7 @@ def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Ma
         remove_parts(arguments.out)  # of a process that was killed
         done = ByteCount(progress, "hashing the files of the run")
         files = tuple(measured(source, done.add) for source in contents.sources)
-        manifest = _manifest(runs[0], contents, files)
+        manifest = _manifest(contents, files)
         done = ByteCount(progress, "packing the files of the run", manifest.size)
         noted = False
         try:
@@ -115,7 +114,7 @@ def _pack(arguments: PackArguments, run: Path, progress: ReadingProgress) -> _Ma
                 file.flush()
                 sync(file.fileno())
                 size = file.tell()
-                if contents.going_on is not None:
+                if contents.goes_on:
                     archive = printable(arguments.out.absolute())
                     facts = {**process_facts(os.getpid()), "archive": archive, "handover": manifest.handover}
                     annotator.add("handover", facts, stamp(time.time()))
@@ -153,26 +152,10 @@ def _other_logs(runs: Sequence[RunFiles]) -> list[LogPlace]:
     return [*(log_place(run.place) for run in runs[1:]), *(shard for shard in shards if shard.is_there())]
 
 
-def _manifest(run: RunFiles, contents: Contents, files: Any) -> Manifest:
-    header, start = run.progress.header, run.progress.start
+def _manifest(contents: Contents, files: tuple[PackedFile, ...]) -> Manifest:
     by = process_facts(os.getpid())
-    settings: Mapping[str, Any] = start.facts.get("options", {}) if start is not None else {}
-    return Manifest(
-        tool=by["tool"],
-        handover=secrets.token_hex(8),
-        at=stamp(time.time()),
-        user=by["user"],
-        machine=by["machine"],
-        run_id=header.run_id,
-        job=header.pinned["job"],
-        host=header.pinned["host"],
-        pool=header.pinned["pool"],
-        remaining=run.progress.remaining,
-        config=contents.config,
-        settings=dict(settings),
-        files=files,
-        going_on=contents.going_on,
-    )
+    at = stamp(time.time())
+    return Manifest(by["tool"], secrets.token_hex(8), at, by["user"], by["machine"], contents.options, files)
 
 
 def _print_end(out: Path, run: Path, made: _Made) -> None:
@@ -185,7 +168,7 @@ def _print_end(out: Path, run: Path, made: _Made) -> None:
     result(f"sha256 {made.sha256}")
     say("It holds personal data, and no secret. Copy it to the other machine. There:")
     say(f"  {CommandLine('unpack', (out.name,))}", "to_unpack")
-    if manifest.going_on is None:
+    if not made.contents.goes_on:
         return
     say(f"From now on {run} is not resumed: the run goes on where the archive is unpacked, on one machine.")
     if isinstance(run, StorePath):

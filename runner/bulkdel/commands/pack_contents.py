@@ -1,4 +1,4 @@
-"""What `bulkdel pack` takes: the files of a run, and the command that goes on with it. Finds them; writes nothing.
+"""What `bulkdel pack` takes: the files of a run. Finds them; writes nothing.
 
 The log says which files a run has. Each is taken from where the log says, from beside the log, or from where --moved
 says, and only with the bytes that the log knows. What the program wrote itself is taken as `forget` finds it.
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import header_of, is_fresh, skipped_bytes
-from bulkdel.command_line import AS_CONFIRMED, CommandLine, goes_on
-from bulkdel.commands.moved_run import job_of, tables_of
+from bulkdel.command_line import CommandLine, goes_on
+from bulkdel.commands.moved_run import tables_of
 from bulkdel.commands.run_files import (
     BACKUP_WORDS,
     EXCLUDED_WORDS,
@@ -33,31 +33,25 @@ from bulkdel.commands.run_files import (
     RunFiles,
     digest_of,
 )
-from bulkdel.core.address import HIDDEN, address_of
+from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
 from bulkdel.core.handover import (
     HOST,
     MANIFEST,
-    OF_A_FILE,
-    OWN_VARIABLES,
     PLACE,
-    GoingOn,
     free_name,
-    is_name_of_secret,
     toml_of,
     without_files,
 )
 from bulkdel.core.log_entries import Header, Saved
-from bulkdel.core.option import option_of, variable_of
-from bulkdel.core.shards import names_engine, shard_numbers
+from bulkdel.core.option import option_of
+from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.handover.writing import FileToPack, Read
 from bulkdel.input.run_input import is_forgotten, why_unsound
 from bulkdel.job import load_job
-from bulkdel.options import CONFIRMING
-from bulkdel.parameters import options_of_archive
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
@@ -65,7 +59,7 @@ from bulkdel.regular_file import READ_BYTES, blocks_of, open_regular
 from bulkdel.run_place import VERIFICATION, home_of, is_within, local_place
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.store_path import StorePath, in_store, is_store_url
-from bulkdel.variables import BETWEEN, holds_table, toml_in
+from bulkdel.variables import toml_in
 from bulkdel.verify.findings import findings_log, findings_path
 
 EXPORT = "the export"
@@ -74,21 +68,21 @@ ADDED_WITH_LOG = {ROWS, EXCLUDED_WORDS}
 NEEDED = {BACKUP_WORDS, MEMBERSHIPS_WORDS, MADE_AGAIN_WORDS, PUT_BACK_WORDS}
 """What the program wrote and needs to go on."""
 
-OF_THE_SESSION = (*CONFIRMING, "--as", "--take-over", "--run", AS_CONFIRMED)
-"""Options that the next user gives, or that are made anew."""
-
 HANDED_OVER = b'"entries":[{"type":"annotation","event":"handover",'
 """What stands in the line of a hand-over, after its number. The archive has the log before that line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is packed. sources: in their order. config, going_on: as in `Manifest`. notes: what is left out, and why."""
+    """What is packed. sources: in their order. options: as in `Manifest`. notes: what is left out, and why.
+
+    goes_on: whether something remains to be sent.
+    """
 
     sources: tuple[FileToPack, ...]
-    config: str | None
-    going_on: GoingOn | None
+    options: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
+    goes_on: bool
 
 
 def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | None) -> Contents:
@@ -104,14 +98,14 @@ def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | 
     for run in runs:
         found.add_written(run)
     found.note_stored_restore()
-    export = found.add_export()
+    found.add_export()
     found.add_plan()
     excluded = found.add_excluded()
     parameters = found.add_parameters()
-    secrets = found.add_config(config)
+    found.add_config(config)
     found.refuse_missing()
-    going_on = found.going_on(export, excluded, parameters, secrets)
-    return Contents(tuple(found.sources), found.config, going_on, tuple(found.notes))
+    options = found.options(excluded, parameters)
+    return Contents(tuple(found.sources), options, tuple(found.notes), goes_on(runs[0].progress))
 
 
 class _Found:
@@ -240,19 +234,19 @@ class _Found:
         place = undo.facts.get("run") if undo is not None else None
         return place if isinstance(place, str) and is_store_url(place) else None
 
-    def add_export(self) -> str | None:
-        """Add the export. Returns its name; None without it."""
+    def add_export(self) -> None:
+        """Add the export, where it is the one of the run."""
         pinned = self._progress.header.pinned
         known = pinned["sha256"]
         path, own = self._take_moved(known), self._run.export
         if path is None and own is not None and is_within(own, self._run.place) and _fits(own, known):
             path = own
         if path is not None:
-            return self._add(path, EXPORT, known)
+            self._add(path, EXPORT, known)
+            return
         recorded = self._progress.header.export_path
         why = "has changed" if own is not None and is_within(own, self._run.place) else self._why(Path(recorded))
         self.notes.append(f"{recorded}, {EXPORT}, is left out: it {why}")
-        return None
 
     def add_excluded(self) -> list[str]:
         """Add every exclude file, by its SHA-256, unless the place has kept its ids. Returns their names.
@@ -308,30 +302,29 @@ class _Found:
         if self._plan is None:
             self._missing.append(f"{recorded}, the plan: is not there, or has changed")
 
-    def add_config(self, given: Path | None) -> list[str]:
-        """Add those tables of the config file that a run of this job has, without its secrets.
-
-        Returns the keys that were left out because they name a file with a secret.
-        """
+    def add_config(self, given: Path | None) -> None:
+        """Add those tables of the config file that a run of this job has, without its secrets."""
         recorded = self._options.get("config")
         if given is None and recorded is None:
-            return []
+            return
         path = given or self._cwd / str(recorded)
         if given is None and not is_within(path, self._run.place):
             self._missing.append(f"{path}, the config file: {OUTSIDE}. Where it is now: --config FILE")
-            return []
+            return
         try:
             with open_regular(os.path.realpath(path)) as file:
                 tables = toml_in(file.read())
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "is no TOML"
             self._missing.append(f"{path}, the config file: {why}. Where it is now: --config FILE")
-            return []
+            return
         known = tables_of(load_job(self._progress.header.pinned["job"]))
         kept, secrets = without_files({name: _without_host(table) for name, table in tables.items() if name in known})
         data = toml_of(kept).encode()
         self.config = self._add(Path(path.name), "the tables of the config file", read=lambda: iter([data]))
-        return [f"[{name.rpartition('.')[0]}] {name.rpartition('.')[2]}" for name in secrets]
+        for name in secrets:
+            table, _, key = name.rpartition(".")
+            self.notes.append(f"{path}, [{table}] {key}: it names a file with a secret")
 
     def refuse_missing(self) -> None:
         """Raise NotAcceptable when a file is missing, or a moved one is none of the run."""
@@ -347,83 +340,28 @@ class _Found:
                 "Nothing was packed. Leave it out."
             )
 
-    def going_on(
-        self, export: str | None, excluded: Sequence[str], files: Mapping[str, str], secrets: Sequence[str]
-    ) -> GoingOn | None:
-        """The command that goes on, in the new folder; None when nothing remains to be sent.
+    def options(self, excluded: Sequence[str], files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+        """The options of the command that goes on which name files of the archive, by their names there.
 
-        excluded: as `add_excluded` returns them. files: names by option. secrets: keys of the config, left out.
+        excluded: as `add_excluded` returns them. files: names by option.
         """
         if (line := self._line) is None:
-            return None
+            return {}
+        config: dict[str, tuple[str, ...]] = {} if self.config is None else {"--config": (self.config,)}
         undo = self._progress.undo
-        restoring = undo is not None and not undo.is_restored
-        pinned = self._progress.header.pinned
-        own, of_job = job_of(pinned["job"], line.command), load_job(pinned["job"])
-        allowed = options_of_archive(own)
-        options: dict[str, tuple[str, ...]] = {}
-        left_out, hidden = [], list(secrets)
-        for option, values in line.options.items():
-            if option in OF_THE_SESSION:
-                left_out += ["--run"] if option == "--run" and self._stored_restore is not None else []
-                continue
-            if any(HIDDEN in value for value in values) and option != "--exclude":
-                hidden.append(option)
-            elif option not in allowed or _is_elsewhere(option, values):
-                left_out.append(option)
-            else:
-                options[option] = (pinned["host"],) if option == "--host" else values
-        if self._options.get("notify"):
-            hidden.append("--notify")
-        if self._options.get("on_event"):  # it is not among the options of the line
-            left_out.append("--on-event")
-        names = self._placed(options, excluded, files)
-        job = line.names[0] if line.names else pinned["job"]
-        export = export or _plain(Path(self._progress.header.export_path).name)
-        if restoring:
-            copies = {BACKUP_WORDS, MEMBERSHIPS_WORDS}
-            names["--from-backup"] = tuple(each.name for each in self.sources if each.what in copies)
-        else:
-            names["--run"] = (PLACE,)
-        options = {option: values for option, values in {**options, **names}.items() if values or option not in names}
-        of_tables = tuple(f"{variable_of(table)}{BETWEEN}" for table in tables_of(of_job))
-        hosts = {f"{start}{HOST.upper()}" for start in of_tables}
-        known = {name: value for name, value in line.variables.items() if name.startswith(of_tables)}
-        own_guards = {name for name in line.variables if name.startswith(OWN_VARIABLES)}
-        of_machine = hosts | own_guards
-        variables = {
-            name: value
-            for name, value in known.items()
-            if not (name in of_machine or name.endswith(OF_A_FILE) or holds_table(value))
-        }
-        left_out += sorted(own_guards)
-        hidden += [name for name in line.variables if name in known.keys() - variables.keys() - of_machine]
-        return GoingOn(
-            line.command,
-            (PLACE,) if restoring else (job, export),
-            options,
-            variables,
-            tuple(left_out),
-            tuple(filter(is_name_of_secret, hidden)),
-        )
-
-    def _placed(
-        self, options: Mapping[str, Sequence[str]], excluded: Sequence[str], files: Mapping[str, str]
-    ) -> dict[str, tuple[str, ...]]:
-        """The options that name files, with their names in the new folder."""
-        names: dict[str, tuple[str, ...]] = {option: (name,) for option, name in files.items()}
+        if undo is not None and not undo.is_restored:
+            copies = tuple(each.name for each in self.sources if each.what in {BACKUP_WORDS, MEMBERSHIPS_WORDS})
+            return {**config, **({"--from-backup": copies} if copies else {})}
+        found: dict[str, tuple[str, ...]] = {**config, **{option: (name,) for option, name in files.items()}}
         if self._plan is not None:
-            names["--plan"] = (self._plan[0],)
-            options = {**self._plan[1].options, **options}
-        for value in options.get("--out", ()):  # of `plan`
-            names["--out"] = (_plain(Path(value).name),)
-        if "--exclude" in options:
-            names["--exclude"] = tuple(excluded)
-        if self.config is not None:
-            names["--config"] = (self.config,)
-        for value in options.get("--backup-to", ()):
-            names["--backup-to"] = (self._names.get(_absolute(self._cwd / value)) or _plain(Path(value).name),)
-        return names
+            found["--plan"] = (self._plan[0],)
+        if excluded:
+            found["--exclude"] = tuple(excluded)
+        for value in line.options.get("--backup-to", ()):
+            if not is_store_url(value):
+                name = self._names.get(_absolute(self._cwd / value)) or _plain(Path(value).name)
+                found["--backup-to"] = (name,)
+        return found
 
     @property
     def _taken(self) -> set[str]:
@@ -497,11 +435,6 @@ def _last_line(run: RunFiles) -> CommandLine:
             f"{run.place}: no session of this run has begun, so nothing was sent. Nothing was packed. Begin the run "
             "where it is to go on."
         ) from None
-
-
-def _is_elsewhere(option: str, values: Sequence[str]) -> bool:
-    """Whether an option names what the next machine has to name itself: a backup in a store, an engine for shards."""
-    return (option == "--backup-to" and any(map(is_store_url, values))) or names_engine(option, values)
 
 
 def _beside_blocks(place: LogPlace, pinned: PinnedFile) -> Iterator[bytes]:

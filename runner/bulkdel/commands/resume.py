@@ -63,7 +63,7 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
         raise NotAcceptable(f"{run}: nothing was sent. {found}")
     folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
     left_out = NEVER if folder is not None else {*NEVER, MAX_REFUSED}
-    had, meant = list(_of_the_last_machine(progress)), [*map(_as_option, arguments.without)]
+    had, meant = list(of_the_last_machine(progress)), [*map(_as_option, arguments.without)]
     line = _without(found.line.without(*left_out), had, meant)
     line = _with(_with_whole_paths(line, progress, run, folder), typed)
     _check_lacking(arguments, had, {*typed.options, *meant})
@@ -91,7 +91,8 @@ def _with_whole_paths(line: CommandLine, progress: RunState, run: Path, folder: 
     """The command with whole paths, since it may be typed in another folder.
 
     folder: from which its names lead; None where another person may have written the log. Then only the names count,
-    in the home of the run: no other file is read that only a log names.
+    in the home of the run: no other file is read that only a log names. They count too where a name leads nowhere: the
+    run has moved.
     """
     pinned, undone = progress.header.pinned, undone_by(run.absolute())
     job = load_job(pinned["job"]) if undone is not None else job_of(pinned["job"], line.command)
@@ -100,7 +101,9 @@ def _with_whole_paths(line: CommandLine, progress: RunState, run: Path, folder: 
     def whole(value: str) -> str:
         if address_of(value) is not None:
             return value
-        return str(folder / value if folder is not None else home_of(run).absolute() / Path(value).name)
+        if folder is not None and os.path.lexists(exclude_path(str(folder / value), job.id_types)):
+            return str(folder / value)
+        return str(home_of(run).absolute() / Path(value).name)
 
     options = {
         option: tuple(map(whole, values)) if option in files else values for option, values in line.options.items()
@@ -186,14 +189,20 @@ def _is_set_here(name: str, arguments: ResumeArguments) -> bool:
     return is_set_elsewhere(field_of(name), arguments.environ, arguments.config)
 
 
-def _of_the_last_machine(progress: RunState) -> Iterator[str]:
+def of_the_last_machine(progress: RunState) -> Iterator[str]:
     """Yield the options and variables that the last session had of its machine."""
     facts = progress.start.facts if progress.start is not None else {}
     options = facts.get("options", {})
     yield from (option_of(name) for name in sorted(OF_THE_MACHINE - {"run"}) if options.get(name.rstrip("_")))
-    try:
-        line = CommandLine.read(facts.get("to_go_on", ()))
-    except ValueError:
-        return
+    line = line_of_start(progress)
     yield from line.variables
     yield from (option for option, values in line.options.items() if names_engine(option, values))
+
+
+def line_of_start(progress: RunState) -> CommandLine:
+    """The command of the last session, as its start has it; an empty one where the log has none."""
+    start = progress.start
+    try:
+        return CommandLine.read(start.facts.get("to_go_on", ()) if start is not None else ())
+    except ValueError:
+        return CommandLine("resume")

@@ -5,32 +5,42 @@ check the archive → write its files to a new folder → check the log → name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulkdel.checkpoint.reader import header_of, read_log
-from bulkdel.command_line import CommandLine
-from bulkdel.commands.moved_run import check_going_on, check_unpacked, line_in, tables_in
+from bulkdel.checkpoint.reader import read_log
+from bulkdel.command_line import CommandLine, goes_on, next_of_restore
+from bulkdel.commands.moved_run import tables_of
+from bulkdel.commands.resume import line_of_start, of_the_last_machine
 from bulkdel.commands.steps import ByteCount, run_step
-from bulkdel.core.handover import OF_A_FILE, PLACE, Manifest
-from bulkdel.core.option import variable_of
+from bulkdel.core.handover import HOST, NAMED, OF_A_FILE, PLACE, Manifest, Unfit, check_config, check_host
+from bulkdel.core.log_entries import Header
+from bulkdel.core.option import ENV_PREFIX, variable_of
+from bulkdel.core.run_state import RunState
 from bulkdel.engine.signals import Signals
-from bulkdel.errors import BulkdelError, UsageError
+from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, shown
-from bulkdel.handover.reading import Unpacked
+from bulkdel.handover.reading import AGAIN, Unpacked
 from bulkdel.handover.reading import unpack as unpack_archive
 from bulkdel.handover.writing import ENDINGS
 from bulkdel.job import SANDBOX, TargetOptions, load_job
 from bulkdel.output import result, say
-from bulkdel.parameters import parameters_of
+from bulkdel.parameters import options_of, options_of_run, parameters_of
 from bulkdel.place.opening import log_place
 from bulkdel.safety.export_reading import ReadingProgress
+from bulkdel.safety.plan_from_file import PlanFile
+from bulkdel.safety.protect import PROTECT
 from bulkdel.safety.server_checks import is_own_host
 from bulkdel.settings import CommonSettings
+from bulkdel.store_path import is_store_url
+from bulkdel.variables import BETWEEN, holds_table, merged, table_of, toml_in
+
+_NAME = re.compile(r"[A-Z0-9_]+")
+"""The name of a variable."""
 
 
 def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
@@ -51,33 +61,93 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
 
 
 def check(manifest: Manifest, folder: Path) -> None:
-    """Refuse an archive whose log, command, config or plan is not what an archive may have. Raises NotAcceptable."""
-    check_unpacked(manifest, folder, read_log(log_place(folder / PLACE)).progress)
+    """Refuse an archive whose log, options, config or plan is not what an archive may have. Raises NotAcceptable.
+
+    folder: with its files.
+    """
+    pinned = read_log(log_place(folder / PLACE)).progress.header.pinned
+    try:
+        check_host(pinned["host"])
+        job, tables = load_job(pinned["job"]), _tables_in(manifest, folder)
+        manifest.check_options({*NAMED, *(option for option, is_path in options_of(job).items() if is_path)})
+        check_config(tables, tables_of(job))
+        if job.config_table in tables:
+            job.configured(tables[job.config_table])
+        for name in manifest.options.get("--plan", ()):
+            _check_plan(folder / name, pinned["host"])
+    except (Unfit, UsageError) as error:
+        raise NotAcceptable(f"the archive {shown(error)}. Nothing was unpacked. {AGAIN}") from error
+
+
+def _check_plan(path: Path, host: str) -> None:
+    if PlanFile.read(path).values["host"] != host:
+        raise Unfit("holds a plan of another host than that of the run")
+
+
+def _tables_in(manifest: Manifest, folder: Path) -> Mapping[str, Any]:
+    """The tables of the config file of an archive. Raises Unfit."""
+    try:
+        return {
+            table: value
+            for name in manifest.options.get("--config", ())
+            for table, value in toml_in((folder / name).read_bytes()).items()
+        }
+    except ValueError as error:
+        raise Unfit("has a config that is no TOML") from error
+
+
+def line_to_go_on(manifest: Manifest, folder: Path, progress: RunState) -> CommandLine:
+    """The command that goes on with a run in this folder. progress: of its log.
+
+    It names the host: no key goes to one that only a file names. A variable is in it that sets a key of the job, and no
+    host and no secret: such as those that protect pools, each machine has of its own.
+    """
+    place, pinned = folder / PLACE, progress.header.pinned
+    line = CommandLine("resume", (str(place),))
+    if (undo := progress.undo) is not None:
+        line, _ = next_of_restore(undo, place, options_of_run(pinned["job"]))
+    for option, names in manifest.options.items():
+        line = line.plus(option, *(folder / name for name in names))
+    line = line if pinned["host"] == SANDBOX else line.plus("--host", pinned["host"])
+    return replace(line, variables=_variables_of(progress))
+
+
+def _variables_of(progress: RunState) -> dict[str, str]:
+    """Those variables of the last session that an archive may set."""
+    tables = tables_of(load_job(progress.header.pinned["job"])) - {PROTECT}
+    begins = tuple(f"{variable_of(name)}{BETWEEN}" for name in tables)
+    hosts = {f"{begin}{HOST.upper()}" for begin in begins}
+    return {
+        name: value
+        for name, value in line_of_start(progress).variables.items()
+        if name.startswith(begins)
+        and not (name in hosts or name.endswith(OF_A_FILE) or holds_table(value))
+        and _NAME.fullmatch(name)
+    }
 
 
 def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> None:
-    manifest = found.manifest
+    manifest, progress = found.manifest, read_log(log_place(folder / PLACE)).progress
+    pinned = progress.header.pinned
     result(f"{folder}: {counted(len(manifest.files), 'file')}, {amount(manifest.size)}")
     result(f"  packed     {manifest.at} by {manifest.user} on {manifest.machine}")
     result(f"  archive    sha256 {found.sha256}")
-    result(f"  job        {manifest.job} on {manifest.host}, pool {manifest.pool}")
-    result(f"  remaining  {counted(manifest.remaining, 'row')}")
-    going_on = manifest.going_on
-    if going_on is None:
+    result(f"  job        {pinned['job']} on {pinned['host']}, pool {pinned['pool']}")
+    result(f"  remaining  {counted(progress.remaining, 'row')}")
+    if not goes_on(progress):
         say(f"Nothing remains to be sent. What the log shows:\n  {CommandLine('status', (str(folder / PLACE),))}")
         return
-    line, passed = line_in(folder, manifest, going_on, datetime.now(UTC))
+    line = line_to_go_on(manifest, folder, progress)
     say("Another user or machine than that of the last session confirms the run anew, and so does a run without the")
     say("--limit or --not-after that it had.")
-    for name in going_on.secrets:
-        say(f"A secret that has to be here: {name}")
-    tables = check_going_on(manifest, tables_in(manifest, folder))
-    for text in _credentials(manifest, tables, environ, folder):
+    for text in _credentials(progress.header, manifest, folder, line.variables, environ):
         say(text)
-    if going_on.left_out:
-        say(f"Left out, because it belongs to the first machine: {', '.join(going_on.left_out)}")
-    if passed is not None:
-        say(f"Left out, because that time has passed: --not-after {passed}. Give another one to stop then.")
+    had = [name for name in of_the_last_machine(progress) if name not in {*line.options, *line.variables}]
+    stored = progress.undo.facts.get("run") if progress.undo is not None else None
+    had += [f"--run {stored}"] if isinstance(stored, str) and is_store_url(stored) else []
+    if had:
+        other = ", and --without NAME for each other" if line.command == "resume" else ""
+        say(f"The first machine had {shown(', '.join(had))}. Add each to the command that is meant here{other}.")
     own = environ.get(variable_of("config"))
     for packed in line.options.get("--config", ()) if own else ():
         say(
@@ -87,35 +157,34 @@ def _print_end(folder: Path, found: Unpacked, environ: Mapping[str, str]) -> Non
     say(f"To go on:\n  {line}", "to_go_on", command=line.words)
 
 
-def _credentials(manifest: Manifest, tables: Mapping[str, Any], environ: Mapping[str, str], folder: Path) -> list[str]:
+def _credentials(
+    header: Header, manifest: Manifest, folder: Path, variables: Mapping[str, str], environ: Mapping[str, str]
+) -> list[str]:
     """What the sign-in sends, and where it comes from: the archive may name any variable of this machine.
 
-    No value of a variable is read, and no file that one names.
+    No value of a variable is read, and no file that one names. variables: those of the command that goes on.
     """
-    if manifest.host == SANDBOX:
+    if (host := header.pinned["host"]) == SANDBOX:
         return []
     named = _Names(environ)
     try:
-        job = load_job(manifest.job)
-        table = tables.get(job.config_table, {})
-        values = header_of(log_place(folder / PLACE)).parameters
-        parameters = parameters_of(job, {name: _here(value, manifest, folder) for name, value in values.items()})
-        options = TargetOptions(manifest.host, table, named, parameters)
-        target, own = job.configured(table).target(options), is_own_host(job, replace(options, environ={}))
+        job = load_job(header.pinned["job"])
+        tables = merged(_tables_in(manifest, folder), table_of(variables, ENV_PREFIX))
+        values = {name: _here(manifest, folder, value) for name, value in header.parameters.items()}
+        options = TargetOptions(host, tables.get(job.config_table, {}), named, parameters_of(job, values))
+        target, own = job.configured(options.config).target(options), is_own_host(job, replace(options, environ={}))
     except BulkdelError as error:
         return [shown(error)]  # a job may quote the config of the archive
-    only_there = (
-        f"{manifest.host} is not the host of {job.name}. Only this archive names it, unless your config does too."
-    )
+    only_there = f"{host} is not the host of {job.name}. Only this archive names it, unless your config does too."
     return [
-        f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"
+        f"A secret that has to be here: the credentials for {host}: {target.key_hint}"
         if target.key is None
-        else f"The command sends these credentials to {manifest.host}: {', '.join(named.asked) or shown(target.key)}",
+        else f"The command sends these credentials to {host}: {', '.join(named.asked) or shown(target.key)}",
         *([] if own else [only_there]),
     ]
 
 
-def _here(value: Any, manifest: Manifest, folder: Path) -> Any:
+def _here(manifest: Manifest, folder: Path, value: Any) -> Any:
     """A parameter; of a file the one in the archive. None is read that lies elsewhere: the log says where it was."""
     if not isinstance(value, dict):
         return value

@@ -5,7 +5,7 @@ Each field of `settings` has one, except the fields of `verify` alone.
 `options` makes every list of options from these descriptions. A file that another person could have written is data: it
 may set the options that are marked for it here, and is refused with any other. An option without a mark, such as a new
 one, comes from the person who runs the command: it is typed, in the environment, or in the config file.
-docs/approval.md, docs/handover.md and docs/batch.md show the lists.
+docs/approval.md and docs/batch.md show the lists.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ class Role(Enum):
 class File(Enum):
     """A kind of file that another person could have written.
 
-    LOG: its command is printed. ARCHIVE: its command is printed and the user types it, so it has the host too.
+    LOG: its command is printed.
     BATCH: the user types each host and address in it too, and its files lie in its folder.
     """
 
     PLAN = auto()
-    ARCHIVE = auto()
     BATCH = auto()
     LOG = auto()
 
