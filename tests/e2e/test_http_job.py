@@ -107,8 +107,8 @@ def test_look_ups_by_a_list_call_in_pages(forum: Forum, example: Callable[[str],
     "unpack does not say which variable is missing",
     "_credentials",
     swap(
-        'f"A secret that has to be here: the credentials for {manifest.host}: {target.key_hint}"',
-        'f"A secret that has to be here: the credentials for {manifest.host}"',
+        'f"A secret that has to be here: the credentials for {host}: {target.key_hint}"',
+        'f"A secret that has to be here: the credentials for {host}"',
     ),
 )
 def test_an_unpacked_run_says_which_variable_goes_to_which_host(

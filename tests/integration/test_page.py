@@ -297,7 +297,8 @@ async def test_a_token_that_only_reads() -> None:
             assert (await ask(port, "POST", "/control", {"command": "rate 10"}, **cookie)).status == steers
     assert len(run.commands) == 2
     async with page(run, read=only) as port:
-        assert (await ask(port, "GET", "/status.json")).status == 200, "reading needs no token here"
+        assert (await ask(port, "GET", "/status.json")).status == 401, "the token for reading is asked for here too"
+        assert (await ask(port, "GET", "/status.json", Authorization=f"Bearer {only}")).status == 200
         told = await ask(port, "POST", "/control", {"command": "stop"}, Authorization=f"Bearer {only}")
         assert (told.status, b"`control` in [listen]" in told.body) == (403, True)
     assert len(run.commands) == 2

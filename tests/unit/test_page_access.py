@@ -76,6 +76,20 @@ def test_in_a_network_reading_needs_the_token(path: str, answer: int) -> None:
 
 
 @mutant(
+    "a token for reading is not asked for on this machine",
+    "refusal",
+    swap("here and Right.READ not in rights", "here"),
+)
+@pytest.mark.parametrize("address", [HERE, ListenAddress(path="/run/b.sock")])
+def test_a_token_for_reading_is_asked_for_on_this_machine_too(address: ListenAddress) -> None:
+    for rights, answer in (({Right.READ}, 401), ({Right.READ, Right.CONTROL}, 401), ({Right.CONTROL}, None)):
+        found = refusal(READS, address, rights)
+        assert (None if found is None else found.status) == answer
+    assert refusal(replace(READS, signed_in=SignedIn.TOKEN, right=Right.READ), address, {Right.READ}) is None
+    assert refusal(replace(READS, path="/readyz"), address, {Right.READ}) is None
+
+
+@mutant(
     "another port of this machine steers the run from a browser",
     "OTHER_SITES",
     swap('{"cross-site", "same-site"}', '{"cross-site"}'),

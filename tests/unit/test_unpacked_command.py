@@ -59,7 +59,10 @@ def test_the_command_names_the_files_of_the_archive() -> None:
 @mutant(
     "an archive switches off what the variables of a machine protect",
     "_variables_of",
-    swap("- {PROTECT}", "- set()"),
+    swap(
+        'tables_of(load_job(progress.header.pinned["job"])) - {PROTECT}',
+        'tables_of(load_job(progress.header.pinned["job"]))',
+    ),
 )
 @mutant(
     "a variable of an archive has the host",

@@ -80,19 +80,23 @@ def refusal(request: PageRequest, address: ListenAddress, rights: Collection[Rig
     """Why a request is not answered; None when it is.
 
     address: where the page listens. rights: those that the run has a token for. Without a token, reading is allowed on
-    a loopback address under its own name only.
+    a loopback address under its own name only, and not where there is a token for it.
     """
     here = address.loopback and _named_here(request.host, address)
     if not rights and not here:
         return Refusal(421, f"the page is at {address.shown}; it does not answer to another name")
-    checks = _of_reading(request, here=here) if request.method in READING else _of_writing(request, rights)
+    checks = (
+        _of_reading(request, free=here and Right.READ not in rights)
+        if request.method in READING
+        else _of_writing(request, rights)
+    )
     return next((refused for wrong, refused in checks if wrong), None)
 
 
-def _of_reading(request: PageRequest, *, here: bool) -> list[tuple[bool, Refusal]]:
+def _of_reading(request: PageRequest, *, free: bool) -> list[tuple[bool, Refusal]]:
     return [
         (request.fetch_site in OTHER_SITES and request.path not in PROBES | {PAGE}, FROM_ANOTHER_SITE),
-        (not here and request.signed_in is SignedIn.NO and request.path not in PROBES | FILES, SIGN_IN),
+        (not free and request.signed_in is SignedIn.NO and request.path not in PROBES | FILES, SIGN_IN),
     ]
 
 
