@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from bulkdel_jobs.sandbox import DELETE_PATH, LOOKUP_PATH
 
-PATIENCE_S = 8
+PATIENCE_S, DRAIN_S = 8, 3
 ROWS_SMALL, ROWS_MAX = 600, 3_000
 
 End = Literal["whole", "kill", "terminate", "interrupt twice", "pause", "limit", "not after"]
@@ -243,7 +243,7 @@ def drawn_rows(
 
 def drawn_options(rng: Random, id_type: str, layout: str, *, on_invalid: bool) -> tuple[str, ...]:
     """The options of every session."""
-    options = ["--id-type", id_type, "--patience", str(PATIENCE_S), "--timeout", "3", "--drain", "3", "--json"]
+    options = ["--id-type", id_type, "--patience", str(PATIENCE_S), "--timeout", "3", "--drain", f"{DRAIN_S}", "--json"]
     options += ["--max-refused", "100%", "--allow-absent"]
     options += ["--rate", rng.choice(("0", "0", "0", "400", "100"))]
     options += ["--concurrency", str(rng.choice((1, 4, 8, 16)))]

@@ -94,7 +94,7 @@ def true_outcomes(it: Play, row: Row, ours: set[int], again: set[int], *, repeat
         # Sent before it was excluded, and gone since: nothing says by which run. Or there, perhaps another one.
         doubtful = drawn.reusable and (row.user in again or drawn.clocks_apart)
         return found | ({"deleted", "absent"} if gone and not deleted else set()) | ({"unknown"} if doubtful else set())
-    if gone and (deleted or drawn.maybe_applied or drawn.lasting["unknown_ids"] == "accept"):
+    if gone and (deleted or drawn.maybe_applied or it.cut_short or drawn.lasting["unknown_ids"] == "accept"):
         found.add("deleted")
     if gone and account in it.others and drawn.maybe_outrun:
         found.add("deleted")
