@@ -157,8 +157,9 @@ def test_an_archive_has_the_tables_of_its_run_alone(tables: dict[str, Any]) -> N
 
 def test_a_host_that_looks_like_another_is_refused() -> None:
     check_host("https://api.genauth.ai")
-    with pytest.raises(Unfit, match="may look like another host"):
-        check_host("https://api.genauth.\u0430i")
+    for host in ("https://api.genauth.\u0430i", "https://api.genauth.ai\nTo go on:", "https://x\x1b[2J"):
+        with pytest.raises(Unfit, match="may look like another host"):
+            check_host(host)
 
 
 @mutant(

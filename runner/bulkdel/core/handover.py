@@ -172,8 +172,8 @@ class Unfit(ValueError):
 
 def check_host(host: str) -> None:
     """Raise Unfit for a host of a run that looks like another one. The program writes no such host."""
-    if not host.isascii():
-        raise Unfit("names a host with a letter that is not ASCII, which may look like another host")
+    if not (host.isascii() and host.isprintable()):
+        raise Unfit("names a host with another character than printable ASCII, which may look like another host")
 
 
 def check_config(tables: Mapping[str, Any], known: Collection[str]) -> None:
