@@ -424,7 +424,8 @@ def how_to_restore(progress: RunState, undo: Annotation, run: Path, of_job: Coll
 
 def how_to_go_on_restoring(undo: Annotation, run: Path, of_job: Collection[str]) -> str:
     """The command for the rest of a restore. undo: what was noted of it last. of_job: as in `next_command`."""
-    where = f", in {shown(undo.facts['cwd'])}" if "cwd" in undo.facts else ""
+    cwd = str(undo.facts.get("cwd", ""))
+    where = f", in {shown(cwd)}" if cwd and os.path.lexists(cwd) else ""
     try:
         line, left_out = next_of_restore(undo, run, of_job)
     except ValueError:

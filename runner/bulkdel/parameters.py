@@ -18,6 +18,7 @@ from bulkdel.core.option import option_of
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
 from bulkdel.job import Job, load_job
+from bulkdel.run_place import home_of, is_within
 from bulkdel.settings import PlanSettings, RunSettings
 
 TAKEN = frozenset(
@@ -121,10 +122,12 @@ def pinned(parameters: Any) -> dict[str, Any]:
     return {one.name: _as_json(one.name, getattr(parameters, one.name)) for one in known}
 
 
-def from_pinned(job: Job, values: Mapping[str, Any], run: Path) -> Any:
-    """Inverse of `pinned`, for the parameters in the header of `log`.
+def from_pinned(job: Job, values: Mapping[str, Any], run: Path, *, trusted: bool) -> Any:
+    """Inverse of `pinned`, for the parameters in the header of the log of a run.
 
-    Raises NotAcceptable when the installed job has other parameters, or a file has changed.
+    trusted: whether this user has written that log. If not, no file is read for it outside the home of the run.
+
+    Raises NotAcceptable when the installed job has other parameters, or a file is missing or has changed.
     """
     has = {one.name for one in fields(job.parameters)} if job.parameters is not None else set()
     if has != values.keys():
@@ -133,9 +136,10 @@ def from_pinned(job: Job, values: Mapping[str, Any], run: Path) -> Any:
             f"{run}: was written by a {job.name} with other parameters ({then}) than the installed one ({now}). "
             "Install the version of the job that wrote it."
         )
-    paths = {name: Path(str(value.get("path"))) for name, value in values.items() if isinstance(value, dict)}
+    files = {name: value for name, value in values.items() if isinstance(value, dict)}
+    paths = {name: _path_now(Path(str(value.get("path"))), run, trusted=trusted) for name, value in files.items()}
     try:
-        changed = [name for name, path in paths.items() if _as_json(name, path) != values[name]]
+        changed = [name for name, path in paths.items() if _as_json(name, path)["sha256"] != files[name].get("sha256")]
         parameters = parameters_of(job, {**values, **paths})
     except UsageError as error:
         raise NotAcceptable(f"{run}: the parameters of this run cannot be used: {error}") from error
@@ -144,6 +148,13 @@ def from_pinned(job: Job, values: Mapping[str, Any], run: Path) -> Any:
             f"{paths[name]}: is not the file that the run had as {option_of(name)}: its SHA-256 is another"
         )
     return parameters
+
+
+def _path_now(recorded: Path, run: Path, *, trusted: bool) -> Path:
+    """Where a file of a run is: as its log says, or under its name beside the place. trusted: as in `from_pinned`."""
+    near = home_of(run) / recorded.name
+    known = trusted or is_within(recorded, run)
+    return recorded if known and (recorded.is_file() or not near.is_file()) else near
 
 
 def by_option(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -127,7 +127,7 @@ def own_file(run: Path, name: str) -> Path:
 
 def logged_name(path: Path, run: Path) -> str:
     """How the log of a run names a file: in the place by its bare name, so that it is the run's wherever that lies."""
-    in_place = not in_store(run) and path.absolute().parent == run.absolute()
+    in_place = path.absolute().parent == run.absolute()
     return printable(path.name if in_place else path.absolute())
 
 

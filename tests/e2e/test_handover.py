@@ -888,6 +888,8 @@ def test_a_file_of_the_job_is_read_from_the_archive_alone(tmp_path: Path) -> Non
         ran = bulkdel(*command_in(done.err)[1:], "--confirm", 20, "--pool", POOL, cwd=tmp_path)
         assert ran.code == 0, ran
         assert {served.pool.user(number)["status"] for number in range(len(ids))} == {"Activated"}
+        verified = bulkdel("verify", tmp_path / "new" / PLACE, "--host", served.url, "--rate", 0)
+        assert verified.code == 0, verified
     with tarfile.open(archive) as file:
         members = [(info, file.extractfile(info).read()) for info in file]  # type: ignore[union-attr]
     archive.write_bytes(gzip.compress(written(with_parameters(members, {"from_backup": {}, "status": None}))))

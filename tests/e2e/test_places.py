@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tarfile
@@ -272,3 +273,22 @@ def test_a_real_run_has_no_place_of_practice(tmp_path: Path) -> None:
         assert it.served.ledger.requests == 0
         practised = bulkdel("run", "delete-users", it.export, "--sandbox", "--run", tmp_path / "night.sandbox")
         assert practised.code == 0, practised
+
+
+@mutant(
+    "a backup in a store that has moved is not that of its run",
+    "logged_name",
+    swap("path.absolute().parent == run.absolute()", "not in_store(run) and path.absolute().parent == run.absolute()"),
+)
+def test_a_store_that_has_moved_goes_on_with_its_backup(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    with case(tmp_path, IDS) as it:
+        ran = it.run("--run", f"file://{first}", "--backup", "--limit", 5)
+        assert ran.code == 0, ran
+        first.rename(second)
+        where = ("--host", it.served.url, "--confirm", 20, "--pool", POOL)
+        ran = bulkdel("resume", f"file://{second}", *where)
+        assert (ran.code, it.effects(IDS)) == (0, [1] * 20), ran
+        words = ("restore", f"file://{second}", "--passwords", "none", "--plan", "--json", *where[:2])
+        planned = bulkdel(*words, cwd=tmp_path)
+        assert (planned.code, json.loads(planned.out)["rows"]) == (0, 20), planned

@@ -16,6 +16,8 @@ from bulkdel.command_line import CommandLine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.job import load_job
 from bulkdel.parameters import by_option, check_type, check_values, default_of, from_pinned, parameters_of, pinned
+from tests.mutants import mutant
+from tests.syntax import swap
 
 
 def job_with(kind: Any) -> Any:
@@ -129,20 +131,56 @@ def test_the_pinned_values_make_the_parameters_again(tmp_path: Path) -> None:
     log, job = Path("log"), job_with(kind)
     given = kind("eng", tmp_path / "a", ("a", "b"))
     values = pinned(given)
-    assert from_pinned(job, values, log) == given
-    assert from_pinned(load_job("delete-users"), {}, log) is None
+    assert from_pinned(job, values, log, trusted=True) == given
+    assert from_pinned(load_job("delete-users"), {}, log, trusted=True) is None
     with pytest.raises(NotAcceptable, match=r"^log: .* with other parameters \(file, role, title\) than the installed"):
-        from_pinned(job, {name: value for name, value in values.items() if name != "group"}, log)
+        from_pinned(job, {name: value for name, value in values.items() if name != "group"}, log, trusted=True)
     with pytest.raises(
         NotAcceptable, match=r"^log: .* cannot be used: delete-users: the parameter 'group' cannot be 7: it is str"
     ):
-        from_pinned(job, {**values, "group": 7}, log)
+        from_pinned(job, {**values, "group": 7}, log, trusted=True)
     (tmp_path / "a").write_bytes(b"abd")
     with pytest.raises(NotAcceptable, match="is not the file that the run had as --file: its SHA-256 is another"):
-        from_pinned(job, values, log)
+        from_pinned(job, values, log, trusted=True)
     (tmp_path / "a").unlink()
     with pytest.raises(NotAcceptable, match=r"^log: .* cannot be used: --file .*: is not a file"):
-        from_pinned(job, values, log)
+        from_pinned(job, values, log, trusted=True)
+
+
+@mutant(
+    "a file elsewhere is read that only the log of a run names",
+    "_path_now",
+    swap("trusted or is_within(recorded, run)", "trusted or recorded.exists()"),
+)
+@mutant(
+    "the file of a job is not found beside a place that has moved",
+    "_path_now",
+    swap("recorded.is_file() or not near.is_file()", "recorded.name"),
+)
+def test_where_the_file_of_a_job_is_now(tmp_path: Path) -> None:
+    """As the log says, or beside the place of the run. A log of another person names no file elsewhere."""
+    there, run = tmp_path / "there", tmp_path / "home" / "run"
+    for folder in (there, run):
+        folder.mkdir(parents=True)
+    file, near = there / "a", run.parent / "a"
+    file.write_bytes(b"abc")
+    job = job_with(frozen(file=Path))
+    values = pinned(frozen(file=Path)(file))
+
+    def found(*, trusted: bool) -> str:
+        try:
+            return str(from_pinned(job, values, run, trusted=trusted).file)
+        except NotAcceptable as error:
+            return str(error)
+
+    assert found(trusted=True) == str(file)
+    assert f"--file {near}: is not a file" in found(trusted=False)
+    near.write_bytes(b"abc")
+    assert (found(trusted=True), found(trusted=False)) == (str(file), str(near))
+    file.unlink()
+    assert found(trusted=True) == str(near)
+    near.unlink()
+    assert f"--file {file}: is not a file" in found(trusted=True)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ from bulkdel.command_line import (
     next_command,
     why_not_resumed,
 )
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.run_state import RunState
 from bulkdel.format import printable
 from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.own_key import read_key
 from bulkdel.parameters import from_pinned, options_of_run
 from bulkdel.run_place import home_of, is_same
 from bulkdel.safety.protect import PROTECT
@@ -37,7 +39,8 @@ def target_options(
     job: Job, progress: RunState, run: Path, config: Mapping[str, Any], environ: Mapping[str, str]
 ) -> TargetOptions:
     """The API of a run, as its log has it. config: all tables. Raises NotAcceptable for parameters of another job."""
-    parameters = from_pinned(job, progress.header.parameters, run)
+    trusted = mac_holds(progress.start, read_key(environ))
+    parameters = from_pinned(job, progress.header.parameters, run, trusted=trusted)
     return TargetOptions(progress.header.pinned["host"], config.get(job.config_table, {}), environ, parameters)
 
 

@@ -168,15 +168,20 @@ def _check_lacking(arguments: ResumeArguments, had: Sequence[str], given: Collec
 
 
 def _check_host(arguments: ResumeArguments, progress: RunState, typed: CommandLine) -> None:
-    """Refuse the host of the run where only its log names it. Raises UsageError."""
+    """Refuse the host of the run where only its log names it. Raises UsageError.
+
+    Raises NotAcceptable where the parameters of the run cannot be used.
+    """
     pinned = progress.header.pinned
     if pinned["host"] == SANDBOX or "--host" in typed.options or _is_set_here("--host", arguments):
         return
     job = load_job(pinned["job"])
     try:
         options = target_options(job, progress, arguments.run, arguments.config, arguments.environ)
-    except NotAcceptable:  # the run itself says so
-        return
+    except NotAcceptable:
+        if options_of(job).keys() & typed.options.keys():  # of another file, which the run compares
+            return
+        raise
     line = replace(typed, names=(str(arguments.run),))
     line = line.plus("--without", *arguments.without) if arguments.without else line
     check_named_host(job, options, arguments.run, line)
