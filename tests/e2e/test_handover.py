@@ -1079,6 +1079,16 @@ def test_a_bomb_is_refused_after_few_bytes(packed_run: Members, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == [archive.name]
 
 
+def test_a_folder_with_the_name_of_the_runs_of_an_export_is_refused(packed_run: Members, tmp_path: Path) -> None:
+    """What lies beside such a folder would count as a file of the run."""
+    archive = tmp_path / "users.runs.tar.gz"
+    archive.write_bytes(gzipped(packed_run))
+    for more in ((), ("--to", tmp_path / "new.runs")):
+        refused = bulkdel("unpack", archive, *more, cwd=tmp_path)
+        assert (refused.code, "Name another: --to FOLDER" in refused.err) == (2, True), refused
+    assert list(tmp_path.iterdir()) == [archive]
+
+
 def test_what_a_killed_command_has_left_goes(packed_run: Members, tmp_path: Path) -> None:
     archive = tmp_path / "run.tar.zst"
     archive.write_bytes(zstandard.compress(written(packed_run)))

@@ -10,7 +10,7 @@ import pytest
 
 from bulkdel.commands.unpack import line_to_go_on
 from bulkdel.core.handover import Manifest
-from bulkdel.core.log_entries import Session
+from bulkdel.core.log_entries import Annotation, Session
 from bulkdel.core.run_state import RunState
 from tests import recorded
 from tests.mutants import mutant
@@ -20,13 +20,15 @@ HOST = "https://api.example"
 RUN = ("bulkdel", "run", "delete-users", "users.jsonl")
 
 
-def line_of(words: Sequence[str], host: str = HOST, **options: tuple[str, ...]) -> str:
-    """The command for an archive whose log has these words."""
+def line_of(words: Sequence[str], host: str = HOST, after: Annotation | None = None, **options: tuple[str, ...]) -> str:
+    """The command for an archive whose log has these words. after: the next entry."""
     header = recorded.header(100)
     header = replace(header, pinned={**header.pinned, "job": "delete-users", "host": host, "pool": "p"})
     facts = {"cwd": "/other", "run": "/other/users.jsonl.runs/delete-users", "to_go_on": list(words)}
     progress = RunState(header)
     progress.apply(Session("start", "2026-01-01T00:00:00.000Z", "", facts))
+    if after is not None:
+        progress.apply(after)
     named = {f"--{name}": values for name, values in options.items()}
     return str(line_to_go_on(Manifest("tool", "word", "at", "anna", "m1", named, ()), Path("new"), progress))
 
@@ -49,6 +51,19 @@ def test_the_command_names_the_files_of_the_archive() -> None:
         "bulkdel resume new/run --config new/c.toml --exclude new/a.csv:Mail:email --exclude 'new/b c.csv' "
         f"--host {HOST}"
     )
+
+
+@mutant(
+    "the log of an archive names a file for the restore",
+    "line_to_go_on",
+    swap("line.without(*FILES)", "line.without()"),
+)
+def test_the_command_of_a_restore_names_no_file_that_only_the_log_names() -> None:
+    words = ["bulkdel", "restore", "x", "--passwords", "none", "--from-backup", "b.jsonl"]
+    facts = {"state": "begun", "to_go_on": words, "cwd": "."}
+    undo = Annotation("undo", "2026-01-01T00:00:00.000Z", "", facts)
+    line = line_of(RUN, after=undo, config=("c.toml",))
+    assert line == f"bulkdel restore new/run --passwords none --config new/c.toml --host {HOST}"
 
 
 @mutant(

@@ -28,9 +28,11 @@ from bulkdel.handover.reading import AGAIN, Unpacked
 from bulkdel.handover.reading import unpack as unpack_archive
 from bulkdel.handover.writing import ENDINGS
 from bulkdel.job import SANDBOX, TargetOptions, load_job
+from bulkdel.options import FILES
 from bulkdel.output import result, say
 from bulkdel.parameters import options_of, options_of_run, parameters_of
 from bulkdel.place.opening import log_place
+from bulkdel.run_place import RUNS
 from bulkdel.safety.export_reading import ReadingProgress
 from bulkdel.safety.plan_from_file import PlanFile
 from bulkdel.safety.protect import PROTECT
@@ -51,6 +53,10 @@ def unpack(archive: Path, to: Path | None, environ: Mapping[str, str]) -> int:
     folder = to or Path(next((archive.name.removesuffix(end) for end in ENDINGS if archive.name.endswith(end)), ""))
     if not folder.name:
         raise UsageError(f"{archive}: its name gives no name for the folder. Name one: --to FOLDER")
+    if folder.name.endswith(RUNS):  # what lies beside such a folder counts as the run's
+        raise UsageError(
+            f"{folder}: a name that ends in {RUNS} is that of the runs of an export. Name another: --to FOLDER"
+        )
     progress = ReadingProgress()
     done = ByteCount(progress, "unpacking")
     with Signals() as signals:
@@ -106,6 +112,7 @@ def line_to_go_on(manifest: Manifest, folder: Path, progress: RunState) -> Comma
     line = CommandLine("resume", (str(place),))
     if (undo := progress.undo) is not None:
         line, _ = next_of_restore(undo, place, options_of_run(pinned["job"]))
+        line = replace(line.without(*FILES), names=(str(place),))
     for option, names in manifest.options.items():
         line = line.plus(option, *(folder / name for name in names))
     line = line if pinned["host"] == SANDBOX else line.plus("--host", pinned["host"])
