@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bulkdel.command_line import line_of_log
 from bulkdel.commands.status import print_audit, print_status
 from bulkdel.core import log_entries
 from bulkdel.core.log_entries import FORMAT, Entry, Session
+from bulkdel.going_on import line_of_log
 from bulkdel.options import FLAGS_OF_LOG, FROM_LOG, OF_THE_COMMAND, OF_THE_MACHINE
 from bulkdel.parameters import options_of_run
 from bulkdel.settings import RestoreSettings, RunSettings

@@ -16,13 +16,14 @@ from typing import Any
 
 from bulkdel.checkpoint.annotation import Annotator, annotating
 from bulkdel.checkpoint.reader import Unborn
-from bulkdel.command_line import CommandLine, is_of_restore
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.run_files import PersonalFile, RunFiles, files_of, identity_of, rows_without_a_log
 from bulkdel.core.log_entries import Annotation, stamp
 from bulkdel.durable import sync_directory
 from bulkdel.engine.session_entries import process_facts
 from bulkdel.errors import FileFailed, NotAcceptable, NotConfirmed
 from bulkdel.format import counted, printable
+from bulkdel.going_on import is_of_restore
 from bulkdel.output import result, say
 from bulkdel.place.finding import find_run, run_of
 from bulkdel.place.opening import WRITING, log_place

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bulkdel.checkpoint.annotation import annotating
 from bulkdel.checkpoint.takeover import is_locked, locked, writer_words
-from bulkdel.command_line import CommandLine, how_to_go_on_restoring, how_to_take_back, is_of_restore, to_pack
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.pack_contents import Contents, contents_of
 from bulkdel.commands.run_files import RunFiles, files_of
 from bulkdel.commands.steps import ByteCount, run_step
@@ -30,6 +30,7 @@ from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals
 from bulkdel.errors import FileFailed, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, printable
+from bulkdel.going_on import how_to_go_on_restoring, how_to_take_back, is_of_restore, to_pack
 from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
 from bulkdel.parameters import options_of_run

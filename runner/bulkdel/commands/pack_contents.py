@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import header_of, is_fresh, skipped_bytes
-from bulkdel.command_line import CommandLine, goes_on
-from bulkdel.commands.moved_run import tables_of
+from bulkdel.command_line import CommandLine
+from bulkdel.commands.job_of_run import tables_of
 from bulkdel.commands.run_files import (
     BACKUP_WORDS,
     EXCLUDED_WORDS,
@@ -49,6 +49,7 @@ from bulkdel.core.shards import shard_numbers
 from bulkdel.core.skipped_rows import PositionSet
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
+from bulkdel.going_on import goes_on
 from bulkdel.handover.writing import FileToPack, Read
 from bulkdel.input.run_input import is_forgotten, why_unsound
 from bulkdel.job import load_job

@@ -18,7 +18,7 @@ from typing import Any
 from bulkdel.checkpoint.annotation import annotate, annotating
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.takeover import locked
-from bulkdel.command_line import CommandLine, how_to_restore, quoted
+from bulkdel.command_line import CommandLine, quoted
 from bulkdel.commands import plan as plan_command
 from bulkdel.commands import run as run_command
 from bulkdel.commands.notices import Notices, notifying
@@ -45,6 +45,7 @@ from bulkdel.engine.session_entries import process_facts
 from bulkdel.engine.signals import Signals, ignore
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import counted, printable, shown, shown_host
+from bulkdel.going_on import how_to_restore
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say

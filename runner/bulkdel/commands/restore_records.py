@@ -15,7 +15,7 @@ from typing import Any
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.moved_run import target_options
+from bulkdel.commands.job_of_run import target_options
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import PLAIN
 from bulkdel.core.log_entries import Annotation, Saved

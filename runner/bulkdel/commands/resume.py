@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import AS_CONFIRMED, TO_TYPE, CommandLine, is_set_elsewhere
-from bulkdel.commands.moved_run import job_of, next_or_why, target_options
+from bulkdel.commands.job_of_run import job_of, target_options
 from bulkdel.core.address import address_of
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
@@ -22,6 +22,7 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
+from bulkdel.going_on import next_or_why
 from bulkdel.job import SANDBOX, load_job
 from bulkdel.options import FILES, OF_THE_MACHINE, ONCE
 from bulkdel.own_key import read_key

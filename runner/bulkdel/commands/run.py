@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from bulkdel.command_line import CommandLine, blind, how_to_settle_doubts, is_set_elsewhere, without_reading
+from bulkdel.command_line import CommandLine, is_set_elsewhere
 from bulkdel.commands.notices import Notices, end_words, notifying
 from bulkdel.commands.steps import showing
 from bulkdel.core.bad_rows import with_article
@@ -32,6 +32,7 @@ from bulkdel.fleet.placing import SHARD, Engine
 from bulkdel.fleet.shard import shard_file, work
 from bulkdel.fleet.sharded_session import session_of
 from bulkdel.format import counted, session_lines
+from bulkdel.going_on import blind, how_to_settle_doubts, without_reading
 from bulkdel.input.run_input import is_forgotten
 from bulkdel.job import loadable_jobs
 from bulkdel.library import Run, Summary

@@ -15,8 +15,7 @@ from typing import Any
 from bulkdel.checkpoint.audit import Audit, AuditedSession, audit
 from bulkdel.checkpoint.reader import SoundLog, read_log
 from bulkdel.checkpoint.takeover import holder
-from bulkdel.command_line import CommandLine, how_to_go_on_restoring, is_of_restore, to_pack
-from bulkdel.commands.moved_run import how_to_go_on
+from bulkdel.command_line import CommandLine
 from bulkdel.commands.results import UNREAD
 from bulkdel.commands.watching import watch
 from bulkdel.core.guards import Guards
@@ -28,6 +27,7 @@ from bulkdel.core.target_state import GONE
 from bulkdel.core.verification import Counts
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import counted, printable, shown
+from bulkdel.going_on import how_to_go_on, how_to_go_on_restoring, is_of_restore, to_pack
 from bulkdel.job import load_job
 from bulkdel.live.ask import live_status
 from bulkdel.live.status_lines import now_lines, status_lines

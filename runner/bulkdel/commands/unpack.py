@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
-from bulkdel.command_line import CommandLine, goes_on, next_of_restore
-from bulkdel.commands.moved_run import tables_of
+from bulkdel.command_line import CommandLine
+from bulkdel.commands.job_of_run import tables_of
 from bulkdel.commands.resume import line_of_start, of_the_last_machine
 from bulkdel.commands.steps import ByteCount, run_step
 from bulkdel.core.handover import HOST, NAMED, OF_A_FILE, PLACE, Manifest, Unfit, check_config, check_host
@@ -24,6 +24,7 @@ from bulkdel.core.run_state import RunState
 from bulkdel.engine.signals import Signals
 from bulkdel.errors import BulkdelError, NotAcceptable, UsageError
 from bulkdel.format import amount, counted, shown
+from bulkdel.going_on import goes_on, next_of_restore
 from bulkdel.handover.reading import AGAIN, Unpacked
 from bulkdel.handover.reading import unpack as unpack_archive
 from bulkdel.handover.writing import ENDINGS

@@ -18,7 +18,7 @@ import orjson
 from bulkdel.checkpoint.takeover import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.moved_run import how_to_go_on, target_options
+from bulkdel.commands.job_of_run import target_options
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.ranges import positions_in
@@ -33,6 +33,7 @@ from bulkdel.engine.signals import Interrupted, Signals, ignore, run_loop
 from bulkdel.errors import FileFailed, Halted, NotAcceptable, UsageError
 from bulkdel.export.reopen import Reopened
 from bulkdel.format import counted, printable, session_lines
+from bulkdel.going_on import how_to_go_on
 from bulkdel.http.connecting import keeper_in
 from bulkdel.job import SANDBOX, TargetOptions
 from bulkdel.log_words import back_words

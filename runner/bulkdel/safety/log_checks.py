@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.checkpoint.reader import original_of, read_log
-from bulkdel.command_line import (
-    AS_CONFIRMED,
+from bulkdel.command_line import AS_CONFIRMED, CommandLine
+from bulkdel.core.id_type import IdType
+from bulkdel.core.option import option_of
+from bulkdel.core.run_state import RunState
+from bulkdel.errors import NotAcceptable
+from bulkdel.format import counted, located, shown
+from bulkdel.going_on import (
     RUN_AGAIN,
-    CommandLine,
     how_to_go_on_restoring,
     how_to_restore,
     how_to_resume,
     how_to_take_back,
     next_command,
 )
-from bulkdel.core.id_type import IdType
-from bulkdel.core.option import option_of
-from bulkdel.core.run_state import RunState
-from bulkdel.errors import NotAcceptable
-from bulkdel.format import counted, located, shown
 from bulkdel.options import OPTIONS
 from bulkdel.parameters import options_of_run
 from bulkdel.place.opening import log_place

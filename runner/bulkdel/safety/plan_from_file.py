@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bulkdel.command_line import CommandLine, flags_of
+from bulkdel.command_line import CommandLine
 from bulkdel.core.address import address_of, holds_secret
 from bulkdel.core.option import foreign, option_of
 from bulkdel.core.plan_file import SHA256, Edited, NoPlanFile, values_of
@@ -19,6 +19,7 @@ from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine, without_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown, steers
+from bulkdel.going_on import flags_of
 from bulkdel.job import Job, load_job
 from bulkdel.options import FROM_PLAN
 from bulkdel.parameters import options_of
