@@ -54,34 +54,31 @@ def without_reading(line: CommandLine, header: Header) -> CommandLine:
     return line.plus(AS_CONFIRMED) if once else line
 
 
-def next_command(
-    progress: RunState,
-    run: Path,
-    of_job: Collection[str],
-    own_key: bytes | None,
-    moved: str | None = None,
-) -> NextCommand:
-    """The command that resumes the run, as the stopped session would print it.
+def next_command(progress: RunState, run: Path, own_key: bytes | None) -> NextCommand:
+    """The command that resumes the run where it is now, as the stopped session would print it.
 
-    run: its place. of_job: the options of its job and of the undo. own_key: of this user, if there is one.
-    moved: the folder of its files now, where the place is another one than in the last session. Raises ValueError where
-    the log has no command that goes on with this run.
+    run: its place. own_key: of this user, if there is one. Raises ValueError where the log has no command that goes on
+    with this run.
     """
-    folder = "" if progress.start is None else progress.start.facts.get("cwd", "")
-    line, left_out = line_of_log(words_of(progress, own_key), run, of_job, typed_words(progress, own_key))
+    header, facts, more = progress.header, progress.start.facts if progress.start is not None else {}, ""
+    folder, moved = str(facts.get("cwd", "")), has_moved(progress, run)
+    line, left_out = line_of_log(words_of(progress, own_key), run, header.pinned["job"], typed_words(progress, own_key))
     if not _is_typed(line, progress, own_key):
-        line, more = _of_this_run(line, progress, run, folder if moved is None else None)
-        left_out += more
-    return NextCommand(without_reading(line, progress.header), folder if moved is None else moved, left_out)
+        line, more = _of_this_run(line, progress, run, None if moved else folder)
+    if moved:
+        folder = printable(_folder_of(run.absolute(), facts))
+        if not line.names:  # an approved plan has them
+            line = replace(line, names=(header.pinned["job"], header.export_path))
+    return NextCommand(without_reading(line, header), folder, left_out + more)
 
 
-def why_not_resumed(progress: RunState, run: Path, of_job: Collection[str]) -> str:
+def why_not_resumed(progress: RunState, run: Path) -> str:
     """Why a run is not resumed from this log, and what goes on with it; empty where it is. See `next_command`."""
     if (packed := progress.handed_over) is not None:
         return f"It is not resumed from this log. {how_to_take_back(packed, run)}"
     if (undo := progress.undo) is not None:
         so = "" if progress.complete else ", so the run is not resumed"
-        return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, run, of_job)}"
+        return f"A restore of this run has begun{so}.\n{how_to_restore(progress, undo, run)}"
     return ""
 
 
@@ -175,20 +172,19 @@ def flags_of(of_job: Collection[str]) -> set[str]:
     return {*map(option_of, FLAGS_OF_LOG), *negative, *(f"--{each[5:]}" for each in negative)}
 
 
-def line_of_log(
-    words: object, run: Path, of_job: Collection[str], typed_words: Collection[str] = ()
-) -> tuple[CommandLine, str]:
+def line_of_log(words: object, run: Path, job: str, typed_words: Collection[str] = ()) -> tuple[CommandLine, str]:
     """A command that a log holds, with the options that a log may give; and a line that names what it lacks.
 
     Another person may have written the log: it confirms nothing, no key goes to a host that only a file names, and no
-    address is asked. run: its place, as the user has said. of_job: as in `next_command`. typed_words: among them are
-    addresses that this user has typed. Raises ValueError for words that are no command which goes on.
+    address is asked. run: its place, as the user has said. job: of the run. typed_words: among them are addresses
+    that this user has typed. Raises ValueError for words that are no command which goes on.
     """
     if not (isinstance(words, list) and all(isinstance(word, str) and word.isprintable() for word in words)):
         raise ValueError("no words")
     line = CommandLine.read(words)
     if line.command not in GOING_ON:
         raise ValueError("no command that goes on")
+    of_job = options_of_run(job)
     allowed = {*map(option_of, FROM_LOG), *of_job}
     if any(line.options.get(each) for each in flags_of(of_job)):  # typed, the word would be a name
         raise ValueError("a flag takes no value")
@@ -257,36 +253,36 @@ def _words_of_start(progress: RunState) -> Sequence[str]:
     return words
 
 
-def how_to_restore(progress: RunState, undo: Annotation, run: Path, of_job: Collection[str]) -> str:
+def how_to_restore(progress: RunState, undo: Annotation, run: Path) -> str:
     """The commands for a run of which a restore has begun: the rest of the restore, and the rows that remain.
 
-    undo: the latest annotation of the restore. of_job: as in `next_command`.
+    undo: the latest annotation of the restore.
     """
-    lines = [] if undo.is_restored else [how_to_go_on_restoring(undo, run, of_job)]
+    lines = [] if undo.is_restored else [how_to_go_on_restoring(progress, undo, run)]
     if not progress.complete:
         rows = CommandLine("results", (str(run),)).plus("--only", "remaining")
         lines.append(f"For the rows that remain, begin another run, with the ids of:\n  {rows}")
     return "\n".join(lines)
 
 
-def how_to_go_on_restoring(undo: Annotation, run: Path, of_job: Collection[str]) -> str:
-    """The command for the rest of a restore. undo: what was noted of it last. of_job: as in `next_command`."""
+def how_to_go_on_restoring(progress: RunState, undo: Annotation, run: Path) -> str:
+    """The command for the rest of a restore. progress: of its run. undo: what was noted of it last."""
     cwd = str(undo.facts.get("cwd", ""))
     where = f", in {shown(cwd)}" if cwd and os.path.lexists(cwd) else ""
     try:
-        line, left_out = next_of_restore(undo, run, of_job)
+        line, left_out = next_of_restore(progress, undo, run)
     except ValueError:
         return f"To go on with restore-{undo.facts.get('number', 1)}, name the same ids again (--only)."
     return f"To go on with the restore{where}:\n  {line}{left_out}"
 
 
-def next_of_restore(undo: Annotation, run: Path, of_job: Collection[str]) -> tuple[CommandLine, str]:
+def next_of_restore(progress: RunState, undo: Annotation, run: Path) -> tuple[CommandLine, str]:
     """The same as values: the command, and the line that names what it lacks.
 
     Raises ValueError where the ids of --only are not in the place.
     """
     try:
-        line, left_out = line_of_log(undo.facts.get("to_go_on"), run, of_job)
+        line, left_out = line_of_log(undo.facts.get("to_go_on"), run, progress.header.pinned["job"])
         line, more = _of_restore(line, run, undo.facts.get("cwd", ""), (str(run.absolute()),))
     except ValueError:
         if undo.facts.get("only"):
@@ -335,24 +331,12 @@ def how_to_go_on(progress: RunState, run: Path, own_key: bytes | None) -> str:
 def next_or_why(progress: RunState, run: Path, own_key: bytes | None) -> NextCommand | str:
     """The command that resumes the run, or why none does and what to do."""
     try:
-        found = next_of(progress, run, own_key)
+        found = next_command(progress, run, own_key)
     except ValueError:
         found = None
     if found is not None and progress.handed_over is None and found.line.command == "restore":
         return found
-    return why_not_resumed(progress, run, options_of_run(progress.header.pinned["job"])) or found or RUN_AGAIN
-
-
-def next_of(progress: RunState, run: Path, own_key: bytes | None) -> NextCommand:
-    """The command that resumes the run where it is now. See `next_command`."""
-    start, of_job = progress.start, options_of_run(progress.header.pinned["job"])
-    if start is None or not has_moved(progress, run):
-        return next_command(progress, run, of_job, own_key)
-    found = next_command(progress, run, of_job, own_key, moved=printable(_folder_of(run.absolute(), start.facts)))
-    if found.line.names:
-        return found
-    # An approved plan has them.
-    return replace(found, line=replace(found.line, names=(progress.header.pinned["job"], progress.header.export_path)))
+    return why_not_resumed(progress, run) or found or RUN_AGAIN
 
 
 def has_moved(progress: RunState, run: Path) -> bool:

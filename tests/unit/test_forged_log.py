@@ -193,16 +193,16 @@ def test_a_printed_restore_names_no_store_that_only_the_log_names() -> None:
         (["--from-backup", "b.gz"], ""),
         (["--from-backup", "b.gz", "--from-backup", "s3://evil/b"], "x"),
     ):
-        line, said = line_of_log([*words, *more], Path("log"), options_of_run("delete-users"))
+        line, said = line_of_log([*words, *more], Path("log"), "delete-users")
         assert str(line) == " ".join([*words, *more] if not left_out else words)
         assert said.endswith("Add what is meant: --from-backup b.gz s3://evil/b") is bool(left_out), said
 
 
 def test_a_command_with_a_job_of_its_own_keeps_its_options() -> None:
     words = ["bulkdel", "run", "kick-users", "x", "--app", "a1", "--run", "s3://b/other"]
-    line, left_out = line_of_log(words, store_path("s3://b/x"), options_of_run("kick-users"))
+    line, left_out = line_of_log(words, store_path("s3://b/x"), "kick-users")
     assert (str(line), left_out) == ("bulkdel run kick-users x --app a1 --run s3://b/x", "")
-    line, left_out = line_of_log(words, Path("log"), options_of_run("delete-users"))
+    line, left_out = line_of_log(words, Path("log"), "delete-users")
     assert str(line) == "bulkdel run kick-users x"
     assert left_out.endswith("Add what is meant: --app, --run")
 

@@ -33,7 +33,6 @@ from bulkdel.format import amount, counted, printable
 from bulkdel.going_on import how_to_go_on_restoring, how_to_take_back, is_of_restore, to_pack
 from bulkdel.handover.writing import ENDINGS, measured, write
 from bulkdel.output import result, say
-from bulkdel.parameters import options_of_run
 from bulkdel.place.finding import find_run
 from bulkdel.place.log_place import LogPlace
 from bulkdel.place.opening import WRITING, log_place
@@ -137,7 +136,7 @@ def _check_run(progress: RunState, run: Path, arguments: PackArguments) -> None:
         raise NotAcceptable(f"{run}: is a restore. Nothing was packed. {how}")
     for number, noted in progress.restores.items():
         if noted.facts.get("only") and not noted.is_restored:  # both machines could go on with it
-            how = how_to_go_on_restoring(noted, run, options_of_run(progress.header.pinned["job"]))
+            how = how_to_go_on_restoring(progress, noted, run)
             raise NotAcceptable(f"{run}: restore-{number} has not ended. Nothing was packed. End it first.\n{how}")
     packed = progress.handed_over
     if packed is not None and not arguments.again:

@@ -49,7 +49,7 @@ from bulkdel.going_on import how_to_restore
 from bulkdel.job import SANDBOX, Job, TargetOptions, load_job
 from bulkdel.library import Summary
 from bulkdel.output import say
-from bulkdel.parameters import options_of_run, parameters_of
+from bulkdel.parameters import parameters_of
 from bulkdel.place.opening import WRITING, log_place
 from bulkdel.run_place import (
     KEEP,
@@ -209,18 +209,17 @@ def _check_which(which: WhichRestore, progress: RunState, place: Path) -> None:
     place: of its run. Raises NotAcceptable.
     """
     run, begun, folder = which.run, which.begun, which.folder
-    of_job = options_of_run(progress.header.pinned["job"])
     if which.named is not None and progress.undo is not None and not progress.undo.is_restored:
         raise NotAcceptable(
             f"{run}: a restore of all its rows has begun, and brings back these too. Nothing was created.\n"
-            f"{how_to_restore(progress, progress.undo, run, of_job)}"
+            f"{how_to_restore(progress, progress.undo, run)}"
         )
     if begun is not None and is_fresh(log_place(place)):
         raise NotAcceptable(
             f"{run}: a restore of this run has begun, and it is not where this command looks for it. A second restore "
             "might create accounts twice, and refuses those that came back. Nothing was created. It was "
             f"{shown(begun.facts.get('run', 'not noted'))}. If it was moved, put it back. If it is in a store, name "
-            f"the store (--run).\n{how_to_restore(progress, begun, run, of_job)}"
+            f"the store (--run).\n{how_to_restore(progress, begun, run)}"
         )
     if begun is not None and not {"done", "without_record", "rows"} <= begun.facts.keys():
         raise NotAcceptable(f"{run}: what it notes of the restore has no number of rows. Nothing was sent.")

@@ -34,7 +34,7 @@ from bulkdel.live.status_lines import now_lines, status_lines
 from bulkdel.log_words import SOURCES, change_words, confirmed_words, done_words, user_words
 from bulkdel.output import result, result_line
 from bulkdel.own_key import read_key
-from bulkdel.parameters import by_option, options_of_run
+from bulkdel.parameters import by_option
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import short_name
 from bulkdel.verify.findings import read_findings
@@ -94,7 +94,7 @@ def print_status(run: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         _print_how_to_go_on(progress, run, environ)
     for noted in progress.restores.values():
         if noted.facts.get("only") and not noted.is_restored:
-            result(how_to_go_on_restoring(noted, run, options_of_run(progress.header.pinned["job"])))
+            result(how_to_go_on_restoring(progress, noted, run))
     return 0
 
 

@@ -31,7 +31,7 @@ from bulkdel.handover.writing import ENDINGS
 from bulkdel.job import SANDBOX, TargetOptions, load_job
 from bulkdel.options import FILES
 from bulkdel.output import result, say
-from bulkdel.parameters import options_of, options_of_run, parameters_of
+from bulkdel.parameters import options_of, parameters_of
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import RUNS
 from bulkdel.safety.export_reading import ReadingProgress
@@ -112,7 +112,7 @@ def line_to_go_on(manifest: Manifest, folder: Path, progress: RunState) -> Comma
     place, pinned = folder / PLACE, progress.header.pinned
     line = CommandLine("resume", (str(place),))
     if (undo := progress.undo) is not None:
-        line, _ = next_of_restore(undo, place, options_of_run(pinned["job"]))
+        line, _ = next_of_restore(progress, undo, place)
         line = replace(line.without(*FILES), names=(str(place),))
     for option, names in manifest.options.items():
         line = line.plus(option, *(folder / name for name in names))

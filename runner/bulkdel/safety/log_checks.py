@@ -19,16 +19,8 @@ from bulkdel.core.option import option_of
 from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotAcceptable
 from bulkdel.format import counted, located, shown
-from bulkdel.going_on import (
-    RUN_AGAIN,
-    how_to_go_on_restoring,
-    how_to_restore,
-    how_to_resume,
-    how_to_take_back,
-    next_command,
-)
+from bulkdel.going_on import how_to_go_on, how_to_go_on_restoring, how_to_restore, how_to_take_back
 from bulkdel.options import OPTIONS
-from bulkdel.parameters import options_of_run
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import KEEP, restore_place, undone_by
 from bulkdel.safety.exclude import ExcludeFile
@@ -57,10 +49,9 @@ def check_goes_on(opened: OpenedRun) -> None:
     log, path = opened.log, opened.arguments.run
     check_not_handed_over(log, path)
     if log is not None and not log.complete and (undo := log.undo) is not None:
-        of_job = options_of_run(log.header.pinned["job"])
         raise NotAcceptable(
             f"{path}: a restore of this run has begun ({undo.at}), so the run is not resumed. Nothing was sent.\n"
-            f"{how_to_restore(log, undo, path, of_job)}"
+            f"{how_to_restore(log, undo, path)}"
         )
 
 
@@ -75,7 +66,7 @@ def check_restored(opened: OpenedRun) -> None:
     names_it = "a row that remains may name one of its accounts by another spelling. Nothing was sent."
     for number, undo in sorted(log.restores.items()):
         if not undo.is_restored:
-            how = how_to_go_on_restoring(undo, run, options_of_run(log.header.pinned["job"]))
+            how = how_to_go_on_restoring(log, undo, run)
             raise NotAcceptable(f"{run}: restore-{number} of this run has not ended, and {names_it}\n{how}")
     for keep in kept_by_restores(log, run, opened.id_type):
         if not os.path.lexists(keep):
@@ -167,11 +158,7 @@ def _anew(plan: RunPlan, log: RunState) -> str:
     anew = f"may be begun anew, in a place of its own:\n  {line}"
     if not doubts:
         return f"{OTHERWISE} No row of that run has an outcome, so it {anew}"
-    try:
-        found = next_command(log, path, options_of_run(log.header.pinned["job"]), plan.own_key)
-        resume = how_to_resume(log, found)
-    except ValueError:
-        resume = RUN_AGAIN
+    resume = how_to_go_on(log, path, plan.own_key)
     return (
         f"{counted(doubts, 'row', 'is', 'are')} in doubt there: sent, and no response came. A resume of "
         "that run, with its options and its config, looks them up first. A new run knows nothing of them, and may call "
