@@ -14,10 +14,13 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import option_of
+from bulkdel.core.run_state import RunState
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import printable
-from bulkdel.job import Job, load_job
+from bulkdel.job import Job, TargetOptions, load_job
+from bulkdel.own_key import read_key
 from bulkdel.run_place import home_of, is_within
 from bulkdel.settings import PlanSettings, RunSettings
 
@@ -148,6 +151,15 @@ def from_pinned(job: Job, values: Mapping[str, Any], run: Path, *, trusted: bool
             f"{paths[name]}: is not the file that the run had as {option_of(name)}: its SHA-256 is another"
         )
     return parameters
+
+
+def target_options(
+    job: Job, progress: RunState, run: Path, config: Mapping[str, Any], environ: Mapping[str, str]
+) -> TargetOptions:
+    """The API of a run, as its log has it. config: all tables. Raises NotAcceptable for parameters of another job."""
+    trusted = mac_holds(progress.start, read_key(environ))
+    parameters = from_pinned(job, progress.header.parameters, run, trusted=trusted)
+    return TargetOptions(progress.header.pinned["host"], config.get(job.config_table, {}), environ, parameters)
 
 
 def _path_now(recorded: Path, run: Path, *, trusted: bool) -> Path:

@@ -17,7 +17,6 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import header_of, is_fresh, skipped_bytes
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.job_of_run import tables_of
 from bulkdel.commands.run_files import (
     BACKUP_WORDS,
     EXCLUDED_WORDS,
@@ -52,13 +51,14 @@ from bulkdel.format import printable
 from bulkdel.going_on import goes_on
 from bulkdel.handover.writing import FileToPack, Read
 from bulkdel.input.run_input import is_forgotten, why_unsound
-from bulkdel.job import load_job
+from bulkdel.job import Job, load_job
 from bulkdel.place.log_file import LogFile
 from bulkdel.place.log_place import EXCLUDED, INDEX, INPUT, SKIPPED, LogPlace, PinnedFile
 from bulkdel.place.opening import log_at, log_place
 from bulkdel.regular_file import READ_BYTES, blocks_of, open_regular
 from bulkdel.run_place import VERIFICATION, home_of, is_within, local_place
 from bulkdel.safety.plan_from_file import PlanFile
+from bulkdel.safety.protect import PROTECT
 from bulkdel.store_path import StorePath, in_store, is_store_url
 from bulkdel.variables import toml_in
 from bulkdel.verify.findings import findings_log, findings_path
@@ -107,6 +107,11 @@ def contents_of(runs: Sequence[RunFiles], moved: Sequence[Path], config: Path | 
     found.refuse_missing()
     options = found.options(excluded, parameters)
     return Contents(tuple(found.sources), options, tuple(found.notes), goes_on(runs[0].progress))
+
+
+def tables_of(job: Job) -> frozenset[str]:
+    """The tables of a config file that a run of this job, and its restore, read. Raises UsageError."""
+    return frozenset({PROTECT, job.config_table, *([] if job.undo is None else [load_job(job.undo).config_table])})
 
 
 class _Found:

@@ -15,7 +15,6 @@ from typing import Any
 from bulkdel.checkpoint.reader import is_fresh, read_log
 from bulkdel.checkpoint.takeover import is_locked
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.job_of_run import target_options
 from bulkdel.core.address import address_of
 from bulkdel.core.id_type import PLAIN
 from bulkdel.core.log_entries import Annotation, Saved
@@ -36,6 +35,7 @@ from bulkdel.format import counted, shown
 from bulkdel.job import Job, Target
 from bulkdel.output import say
 from bulkdel.own_key import read_key
+from bulkdel.parameters import target_options
 from bulkdel.place.finding import find_run
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_place

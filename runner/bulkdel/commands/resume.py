@@ -14,7 +14,6 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import AS_CONFIRMED, TO_TYPE, CommandLine, is_set_elsewhere
-from bulkdel.commands.job_of_run import job_of, target_options
 from bulkdel.core.address import address_of
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
@@ -23,10 +22,10 @@ from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
 from bulkdel.going_on import next_or_why
-from bulkdel.job import SANDBOX, load_job
+from bulkdel.job import SANDBOX, Job, load_job
 from bulkdel.options import FILES, OF_THE_MACHINE, ONCE
 from bulkdel.own_key import read_key
-from bulkdel.parameters import options_of
+from bulkdel.parameters import options_of, target_options
 from bulkdel.place.opening import log_place
 from bulkdel.run_place import home_of, undone_by
 from bulkdel.safety.exclude import exclude_path
@@ -72,6 +71,12 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
     return line
 
 
+def _job_of(name: str, command: str) -> Job:
+    """The job whose options a command that goes on has: that of the run, or its undo. Raises UsageError."""
+    job = load_job(name)
+    return job if command != "restore" or job.undo is None else load_job(job.undo)
+
+
 def _typed(options: Sequence[str]) -> CommandLine:
     """The options that were typed. Raises UsageError for a word that is none."""
     try:
@@ -96,7 +101,7 @@ def _with_whole_paths(line: CommandLine, progress: RunState, run: Path, folder: 
     run has moved.
     """
     pinned, undone = progress.header.pinned, undone_by(run.absolute())
-    job = load_job(pinned["job"]) if undone is not None else job_of(pinned["job"], line.command)
+    job = load_job(pinned["job"]) if undone is not None else _job_of(pinned["job"], line.command)
     files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
 
     def whole(value: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.job_of_run import tables_of
+from bulkdel.commands.pack_contents import tables_of
 from bulkdel.commands.resume import line_of_start, of_the_last_machine
 from bulkdel.commands.steps import ByteCount, run_step
 from bulkdel.core.handover import HOST, NAMED, OF_A_FILE, PLACE, Manifest, Unfit, check_config, check_host

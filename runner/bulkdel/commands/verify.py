@@ -18,7 +18,6 @@ import orjson
 from bulkdel.checkpoint.takeover import is_locked, writer_words
 from bulkdel.checkpoint.writer import LogWriter
 from bulkdel.command_line import CommandLine
-from bulkdel.commands.job_of_run import target_options
 from bulkdel.commands.notices import Notices, notifying
 from bulkdel.core.log_entries import stamp
 from bulkdel.core.ranges import positions_in
@@ -39,6 +38,7 @@ from bulkdel.job import SANDBOX, TargetOptions
 from bulkdel.log_words import back_words
 from bulkdel.output import result, say, say_values, stderr_log
 from bulkdel.own_key import make_key, read_key
+from bulkdel.parameters import target_options
 from bulkdel.place.lease import Terms
 from bulkdel.place.log_file import make_folder
 from bulkdel.place.opening import log_place
