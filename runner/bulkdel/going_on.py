@@ -44,6 +44,27 @@ class NextCommand:
     left_out: str = ""
 
 
+def how_to_go_on(progress: RunState, run: Path, own_key: bytes | None) -> str:
+    """What resumes the run, where it is now, in words. run: its place."""
+    found = next_or_why(progress, run, own_key)
+    if isinstance(found, str):
+        return found
+    if found.line.command != "restore" and has_moved(progress, run):
+        found = replace(found, line=CommandLine("resume", (str(run),)), folder="")
+    return how_to_resume(progress, found)
+
+
+def next_or_why(progress: RunState, run: Path, own_key: bytes | None) -> NextCommand | str:
+    """The command that resumes the run, or why none does and what to do."""
+    try:
+        found = next_command(progress, run, own_key)
+    except ValueError:
+        found = None
+    if found is not None and progress.handed_over is None and found.line.command == "restore":
+        return found
+    return why_not_resumed(progress, run) or found or RUN_AGAIN
+
+
 def without_reading(line: CommandLine, header: Header) -> CommandLine:
     """The command that goes on with the rows that were confirmed, where it could not read the export once more.
 
@@ -70,6 +91,24 @@ def next_command(progress: RunState, run: Path, own_key: bytes | None) -> NextCo
         if not line.names:  # an approved plan has them
             line = replace(line, names=(header.pinned["job"], header.export_path))
     return NextCommand(without_reading(line, header), folder, left_out + more)
+
+
+def has_moved(progress: RunState, run: Path) -> bool:
+    """Whether the place is another folder than that of the last session: moved, copied or unpacked."""
+    start = progress.start
+    was = run if start is None else Path(str(start.facts.get("run", run)))
+    return not (isinstance(run, StorePath) or is_same(was, run))
+
+
+def _folder_of(run: Path, facts: Mapping[str, Any]) -> Path:
+    """The folder that has the part of that of the last session. facts: of its start.
+
+    It is the one from which the place has the same name as then, where the whole folder was moved.
+    """
+    was, cwd = Path(str(facts.get("run", ""))), Path(str(facts.get("cwd", "")))
+    if was.is_relative_to(cwd) and run.parts[-len(named := was.relative_to(cwd).parts) :] == named:
+        return run.parents[len(named) - 1]
+    return home_of(run)
 
 
 def why_not_resumed(progress: RunState, run: Path) -> str:
@@ -125,8 +164,8 @@ def _is_typed(line: CommandLine, progress: RunState, own_key: bytes | None) -> b
 def _of_this_run(line: CommandLine, progress: RunState, run: Path, folder: object) -> tuple[CommandLine, str]:
     """A command that another person may have written, so that it goes on with the run of this log and no other.
 
-    folder: where it was typed; None where the place has moved since. Returns also the line that
-    names what the command lacks. Raises ValueError for a command that goes on with another run.
+    folder: where it was typed; None where the place has moved since. Returns also the line that names what the command
+    lacks. Raises ValueError for a command that goes on with another run.
     """
     if line.command == "restore":
         undone = undone_by(run.absolute())
@@ -316,42 +355,3 @@ def how_to_settle_doubts(progress: RunState, words: Sequence[str], where: str = 
         return text  # a restore creates none without a look-up; or the command has the last one already
     resend = shlex.join([*words, "--in-doubt", "resend"])
     return f"{text}\nOr send them again, if no {id_type} was given to a new {noun} meanwhile:\n  {resend}"
-
-
-def how_to_go_on(progress: RunState, run: Path, own_key: bytes | None) -> str:
-    """What resumes the run, where it is now, in words. run: its place."""
-    found = next_or_why(progress, run, own_key)
-    if isinstance(found, str):
-        return found
-    if found.line.command != "restore" and has_moved(progress, run):
-        found = replace(found, line=CommandLine("resume", (str(run),)), folder="")
-    return how_to_resume(progress, found)
-
-
-def next_or_why(progress: RunState, run: Path, own_key: bytes | None) -> NextCommand | str:
-    """The command that resumes the run, or why none does and what to do."""
-    try:
-        found = next_command(progress, run, own_key)
-    except ValueError:
-        found = None
-    if found is not None and progress.handed_over is None and found.line.command == "restore":
-        return found
-    return why_not_resumed(progress, run) or found or RUN_AGAIN
-
-
-def has_moved(progress: RunState, run: Path) -> bool:
-    """Whether the place is another folder than that of the last session: moved, copied or unpacked."""
-    start = progress.start
-    was = run if start is None else Path(str(start.facts.get("run", run)))
-    return not (isinstance(run, StorePath) or is_same(was, run))
-
-
-def _folder_of(run: Path, facts: Mapping[str, Any]) -> Path:
-    """The folder that has the part of that of the last session. facts: of its start.
-
-    It is the one from which the place has the same name as then, where the whole folder was moved.
-    """
-    was, cwd = Path(str(facts.get("run", ""))), Path(str(facts.get("cwd", "")))
-    if was.is_relative_to(cwd) and run.parts[-len(named := was.relative_to(cwd).parts) :] == named:
-        return run.parents[len(named) - 1]
-    return home_of(run)
