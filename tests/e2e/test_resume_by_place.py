@@ -366,6 +366,28 @@ def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path
 
 
 @mutant(
+    "a resume takes the export for an exclude file of its name",
+    "_with_whole_paths",
+    swap("near(value) if same else None", "near(value) if path else None"),
+)
+def test_an_exclude_file_is_looked_for_by_its_bytes_where_the_place_has_moved(tmp_path: Path) -> None:
+    """Beside the place is the export, which has its name; then the file itself, moved there under another name."""
+    first, moved = tmp_path / "exports", tmp_path / "may"
+    for folder in (first, tmp_path / "keep"):
+        folder.mkdir()
+    with case(first, IDS, users=IDS) as it:
+        keep = write_objects(tmp_path / "keep" / it.export.name, KEPT)
+        it.ids = 57
+        words = ["exports/export.jsonl" if word == it.export else word for word in it.args]
+        ran = bulkdel(*words, "--exclude", keep.relative_to(tmp_path), "--limit", 20, cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        first.rename(moved)
+        keep.unlink()
+        ran = resumed(it, moved / "export.jsonl.runs/delete-users", "--confirm", 57, "--pool", POOL)
+        assert (ran.code, it.effects(IDS)) == (0, [0] * 3 + [1] * 57), ran
+
+
+@mutant(
     "a copy goes on beside its original",
     "check_no_copy",
     swap("log is None or log.complete or not opened.log_trusted", "log is None or not log.complete"),

@@ -60,7 +60,7 @@ def test_the_command_names_the_files_of_the_archive() -> None:
 )
 def test_the_command_of_a_restore_names_no_file_that_only_the_log_names() -> None:
     words = ["bulkdel", "restore", "x", "--passwords", "none", "--from-backup", "b.jsonl"]
-    facts = {"state": "begun", "to_go_on": words, "cwd": "."}
+    facts = {"state": "begun", "to_go_on": words, "cwd": "new"}
     undo = Annotation("undo", "2026-01-01T00:00:00.000Z", "", facts)
     line = line_of(RUN, after=undo, config=("c.toml",))
     assert line == f"bulkdel restore new/run --passwords none --config new/c.toml --host {HOST}"

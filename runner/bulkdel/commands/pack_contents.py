@@ -30,7 +30,7 @@ from bulkdel.commands.run_files import (
     NamedFile,
     PersonalFile,
     RunFiles,
-    digest_of,
+    has_bytes,
 )
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
@@ -245,7 +245,7 @@ class _Found:
         pinned = self._progress.header.pinned
         known = pinned["sha256"]
         path, own = self._take_moved(known), self._run.export
-        if path is None and own is not None and is_within(own, self._run.place) and _fits(own, known):
+        if path is None and own is not None and is_within(own, self._run.place) and has_bytes(own, known):
             path = own
         if path is not None:
             self._add(path, EXPORT, known)
@@ -408,7 +408,7 @@ class _Found:
     def _take_moved(self, known: Known) -> Path | None:
         """The first of the moved files with these bytes; it is taken once."""
         for path in self._moved:
-            if _fits(path, known):
+            if has_bytes(path, known):
                 self._moved.remove(path)
                 return path
         return None
@@ -419,7 +419,7 @@ class _Found:
             return moved
         near = home_of(self._run.place) / Path(recorded).name
         paths = (path for path in (Path(recorded), near) if is_within(path, self._run.place))
-        return next((path for path in paths if _fits(path, sha256)), None)
+        return next((path for path in paths if has_bytes(path, sha256)), None)
 
     def _why(self, path: Path) -> str:
         """Why a file that the log names is not taken."""
@@ -478,15 +478,6 @@ def _known_blocks(path: Path, known: Saved) -> Iterator[bytes]:
         yield block
     if found != known:
         raise NotAcceptable(f"{path}: has changed meanwhile. Nothing was packed. Run the same command again.")
-
-
-def _fits(path: Path, known: Known) -> bool:
-    """Whether there is a file with these bytes."""
-    try:
-        with open_regular(os.path.realpath(path)) as file:
-            return digest_of(file, known)[1]
-    except OSError:
-        return False
 
 
 def _plain(name: str) -> str:

@@ -14,7 +14,9 @@ from typing import Any
 
 from bulkdel.checkpoint.reader import read_log
 from bulkdel.command_line import AS_CONFIRMED, TO_TYPE, CommandLine, is_set_elsewhere
+from bulkdel.commands.run_files import has_bytes
 from bulkdel.core.address import address_of
+from bulkdel.core.exclude_name import ExcludeKey
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
 from bulkdel.core.run_state import RunState
@@ -104,20 +106,32 @@ def _with_whole_paths(line: CommandLine, progress: RunState, run: Path, folder: 
     job = load_job(pinned["job"]) if undone is not None else _job_of(pinned["job"], line.command)
     files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
 
-    def whole(value: str) -> str:
+    def there(value: str) -> str | None:
         if address_of(value) is not None:
             return value
-        if folder is not None and os.path.lexists(exclude_path(str(folder / value), job.id_types)):
-            return str(folder / value)
+        path = None if folder is None else str(folder / value)
+        return path if path is not None and os.path.lexists(exclude_path(path, job.id_types)) else None
+
+    def near(value: str) -> str:
         return str(home_of(run).absolute() / Path(value).name)
 
+    def whole(value: str) -> str:
+        return there(value) or near(value)
+
+    def excluded(value: str) -> str | None:
+        # Beside the place another file may have its name, even the export. One that is nowhere is left out: the place
+        # has its ids, or the run refuses to go on without it.
+        path = Path(exclude_path(near(value), job.id_types))
+        same = any(has_bytes(path, ExcludeKey.read(text).sha256) for text in progress.excluded)
+        return there(value) or (near(value) if same else None)
+
     options = {
-        option: tuple(map(whole, values)) if option in files else values for option, values in line.options.items()
+        option: tuple(map(whole, values)) if option in files else values
+        for option, values in line.without("--exclude").options.items()
     }
-    # One that is not there is left out: the place has its ids, or the run refuses to go on without it.
-    excluded = [name for name in options.pop("--exclude", ()) if os.path.lexists(exclude_path(name, job.id_types))]
+    names = [name for name in map(excluded, line.options.get("--exclude", ())) if name is not None]
     line = replace(line, options=options)
-    line = line.plus("--exclude", *excluded) if excluded else line
+    line = line.plus("--exclude", *names) if names else line
     if line.command == "restore":
         return replace(line, names=(str(undone) if undone is not None else whole(line.names[0]),))
     if not line.names:  # an approved plan has them

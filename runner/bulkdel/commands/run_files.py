@@ -36,7 +36,7 @@ from bulkdel.place.finding import runs_in
 from bulkdel.place.log_file import input_part
 from bulkdel.place.log_place import EXCLUDED, INPUT, LogPlace, PinnedFile
 from bulkdel.place.opening import log_place
-from bulkdel.regular_file import blocks_of
+from bulkdel.regular_file import blocks_of, open_regular
 from bulkdel.run_place import (
     BACKUP,
     INVALID,
@@ -440,6 +440,15 @@ def _foreign_by_kind(found: os.stat_result) -> str:
     if found.st_nlink > 1:
         return f"has {found.st_nlink - 1} more name{'s' if found.st_nlink > 2 else ''} (hard links)"  # noqa: PLR2004
     return ""
+
+
+def has_bytes(path: Path, known: Known) -> bool:
+    """Whether there is a file with these bytes."""
+    try:
+        with open_regular(os.path.realpath(path)) as file:
+            return digest_of(file, known)[1]
+    except OSError:
+        return False
 
 
 def digest_of(file: io.BufferedReader, known: Known | None) -> tuple[str, bool]:
