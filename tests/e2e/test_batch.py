@@ -28,6 +28,7 @@ from bulkdel.core.log_entries import stamp
 from bulkdel.live.ask import ask_batch
 from bulkdel_jobs.sandbox import Sandbox
 from tests import pageclient
+from tests.e2e.test_backup import limited
 from tests.examples import one_in
 from tests.forum import TOKEN, Forum
 from tests.harness import (
@@ -76,9 +77,9 @@ class Night:
             lines.append(more.get(name, ""))
         self.file.write_text("\n".join(lines))
 
-    def batch(self, command: str, *options: object, env: Mapping[str, str] | None = None) -> Ran:
+    def batch(self, command: str, *options: object, env: Mapping[str, str] | None = None, **popen: Any) -> Ran:
         where = self.where if command in {"plan", "run", "verify"} else []
-        return bulkdel("batch", command, self.file, *where, *options, env=env or {})
+        return bulkdel("batch", command, self.file, *where, *options, env=env or {}, **popen)
 
     @property
     def where(self) -> list[str]:
@@ -990,6 +991,34 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
         assert (totals["rows"], totals["deleted"]) == (400, sum(run["deleted"] for run in runs.values()))
         shown = it.batch("status", "--json").summary["totals"]
         assert (ran.code, shown["deleted"], shown["settled"]) == (4, totals["deleted"], totals["deleted"])
+
+
+@mutant(
+    "a batch does not say why a run has halted",
+    "_RunOfBatch.take",
+    swap('event.get("event") == "stopped"', 'event.get("event") == "halted"'),
+)
+@mutant(
+    "a run whose log could not be written is called killed",
+    "state_in",
+    swap("state == KILLED and before.exit == EXIT_FILE", "state == KILLED and before.exit == KILLED"),
+)
+def test_a_run_whose_log_cannot_be_written_any_more(tmp_path: Path) -> None:
+    """Its log has no end. The batch says why it has stopped, and its status what it is; the same command goes on."""
+    with night(tmp_path, {"full": 1_200, "small": 10}) as it:
+        it.write("full", "small", head=HEAD + "chunk_size = 1\n")
+        confirmed = it.confirmed()
+        done = it.batch("run", *confirmed, "--json", preexec_fn=limited(80_000))
+        runs = {run["name"]: run for run in done.summary["runs"]}
+        assert (done.code, runs["full"]["status"], runs["full"]["exit_code"]) == (5, "halted", 5), done
+        assert "File too large" in str(runs["full"]["why"]), runs
+        assert (runs["small"]["status"], runs["small"]["why"]) == ("complete", None), runs
+        states = {run["name"]: run["status"] for run in it.batch("status", "--json").summary["runs"]}
+        assert states == {"full": "halted", "small": "complete"}
+        told = bulkdel("status", it.file.with_suffix("") / "full", env={}).out
+        assert "or the log could not be written" in told
+        ran = it.batch("run", *confirmed)
+        assert (ran.code, it.effects("full"), it.effects("small")) == (0, [1] * 1_200, [1] * 10), ran
 
 
 @mutant(

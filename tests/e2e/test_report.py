@@ -334,7 +334,7 @@ def test_under_way_killed_changed_and_without_its_export(tmp_path: Path) -> None
         log.write(b'{"seq":')
     killed = facts(tmp_path, it.log)["runs"][0]
     assert (killed["state"], killed["light"]) == ("killed", "not finished")
-    assert killed["sessions"][0]["ended"] == "it was killed, or the machine went down"
+    assert killed["sessions"][0]["ended"] == "it was killed, the machine went down, or its log could not be written"
     assert killed["audit"]["holds"]
     assert killed["audit"]["torn_bytes"] == 7
     assert next(each for each in killed["outcomes"] if each["kind"] == "remaining")["reasons"] == [

@@ -278,7 +278,7 @@ def _print_end(plan: RunPlan, ended: Summary, steps: Sequence[FollowUp], *, whic
         say(_unproven_text(plan, ended.session.unproven), "rows_unproven")
     print_summary(ended, as_json=plan.arguments.settings.json, which=which)
     if ended.why:
-        say(f"Stopped: {ended.why}", "stopped", level="warning")
+        say(f"Stopped: {ended.why}", "stopped", level="warning", why=ended.why)
     _print_next_commands(plan, ended, steps)
 
 

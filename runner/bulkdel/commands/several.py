@@ -20,7 +20,7 @@ from bulkdel.commands.verify import VerifyArguments
 from bulkdel.commands.verify import verify as verify_run
 from bulkdel.core.batch import first_that_applies
 from bulkdel.core.handover import free_name
-from bulkdel.core.summary import counts_of, state_of
+from bulkdel.core.summary import EXIT_FILE, KILLED, counts_of, state_of
 from bulkdel.errors import BulkdelError, FileFailed, NotAcceptable, UsageError
 from bulkdel.fleet.run_log import NOT_BEGUN, RUNNING
 from bulkdel.format import shown
@@ -139,6 +139,8 @@ def state_in(run: Path, before: StateOfRun, environ: Mapping[str, str]) -> State
     counts, rows = counts_of(progress), progress.rows
     settled = rows - progress.remaining if live is None else live.get("settled", rows - progress.remaining)
     state = RUNNING if running else state_of(progress)
+    if state == KILLED and before.exit == EXIT_FILE:  # the batch knows what the log could not be told
+        state = "halted"
     return StateOfRun(before.name, state, rows, settled, counts, None if running else before.exit, live)
 
 

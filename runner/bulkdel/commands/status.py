@@ -22,7 +22,7 @@ from bulkdel.core.guards import Guards
 from bulkdel.core.log_entries import Annotation, Change, ChangedBy, Header
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import shard_numbers
-from bulkdel.core.summary import FIGURES, count_lines, counts_of, state_of, summary_of
+from bulkdel.core.summary import FIGURES, KILLED, count_lines, counts_of, state_of, summary_of
 from bulkdel.core.target_state import GONE
 from bulkdel.core.verification import Counts
 from bulkdel.errors import NotAcceptable, UsageError
@@ -84,18 +84,28 @@ def print_status(run: Path, *, json: bool, environ: Mapping[str, str]) -> int:
         result("\n".join(now_lines(run, live)))
     if pid is not None:
         return 0
-    if progress.in_doubt.size:
-        them = "it" if progress.in_doubt.size == 1 else "them"
-        remaining = f"{progress.in_doubt.size:,} of the remaining may have been sent: the log has no response"
-        result_line(f"  {remaining}" + ("; not restored" if progress.undo else f"; the next run looks {them} up"))
-    if log.damaged_tail:
-        result_line(f"  the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off")
+    for line in _of_a_cut(log, state):
+        result_line(f"  {line}")
     if not progress.complete or not (progress.undo is None or progress.undo.is_restored):
         _print_how_to_go_on(progress, run, environ)
     for noted in progress.restores.values():
         if noted.facts.get("only") and not noted.is_restored:
             result(how_to_go_on_restoring(progress, noted, run))
     return 0
+
+
+def _of_a_cut(log: SoundLog, state: str) -> Iterator[str]:
+    """Yield what is known of a session that was cut off, and of rows without a response."""
+    progress = log.progress
+    if state == KILLED:
+        why = "its process was killed, the machine went down, or the log could not be written"
+        yield f"the last session has no end in the log: {why}"
+    if progress.in_doubt.size:
+        them = "it" if progress.in_doubt.size == 1 else "them"
+        remaining = f"{progress.in_doubt.size:,} of the remaining may have been sent: the log has no response"
+        yield remaining + ("; not restored" if progress.undo else f"; the next run looks {them} up")
+    if log.damaged_tail:
+        yield f"the log ends in {counted(log.damaged_tail, 'torn byte')}, which the next run cuts off"
 
 
 def _verified(run: Path, log: SoundLog, environ: Mapping[str, str]) -> Iterator[str]:

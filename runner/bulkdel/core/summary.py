@@ -108,12 +108,16 @@ def cause_of(status: object, exit_code: object, *, limit_reached: bool = False, 
     return next((cause for cause, holds in causes.items() if holds), Cause.UNSETTLED)
 
 
+KILLED = "killed"
+"""The state of a run whose last session has no end in the log. The log does not say whether it could not be written."""
+
+
 def state_of(progress: RunState) -> str:
     """The state of a run that is not under way: complete, killed, not begun, or the status of its last session."""
     if progress.complete:
         return "complete"
     if progress.stop is None:
-        return "killed" if progress.start else "not begun"
+        return KILLED if progress.start else "not begun"
     return str(progress.stop.facts.get("status", "incomplete"))
 
 

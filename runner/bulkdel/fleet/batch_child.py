@@ -74,7 +74,7 @@ async def run_child(supervisor: Supervisor, work: Work, log: Path, seen: Seen, a
 class _RunOfBatch:
     """A child of a batch. See `supervisor.Child`.
 
-    log: the descriptor of its log; None when that cannot be written. error: the last one that it has told, in words.
+    log: the descriptor of its log; None when that cannot be written. error: why it has stopped, or its last error.
     """
 
     name = "its process"
@@ -99,6 +99,8 @@ class _RunOfBatch:
         """Take in an event."""
         if event.get("level") == "error":
             self.error = str(event.get("text", ""))
+        if event.get("event") == "stopped":
+            self.error = str(event.get("why", ""))
         if event.get("event") == "progress":
             self.settled = max(self.settled, event["settled"])
         self._seen(event)

@@ -67,7 +67,7 @@ class Ended(enum.StrEnum):
     """Why a session ended, in a class. The words of the log may quote a server, so a report has only this."""
 
     RUNNING = "it is under way"
-    KILLED = "it was killed, or the machine went down"
+    KILLED = "it was killed, the machine went down, or its log could not be written"
     NOT_READABLE = "the log cannot be read to its end"
     DONE = "every row has its outcome"
     LIMIT = "--limit was reached"
