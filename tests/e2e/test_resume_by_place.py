@@ -366,6 +366,20 @@ def test_a_guard_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path
 
 
 @mutant(
+    "a backup that is typed comes beside the earlier one",
+    "_with",
+    swap('INSTEAD_OF.get(option, "")', '""'),
+)
+def test_a_backup_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+    with case(tmp_path, IDS) as it:
+        begun(it, "--backup")
+        other = tmp_path / "other.jsonl"
+        ran = resumed(it, it.place, "--backup-to", other, "--confirm", 60, "--pool", POOL)
+        assert (ran.code, it.effects(IDS)) == (0, [1] * 60), ran
+        assert len(other.read_text().splitlines()) == 40
+
+
+@mutant(
     "a resume takes the export for an exclude file of its name",
     "_with_whole_paths",
     swap("near(value) if same else None", "near(value) if path else None"),

@@ -36,6 +36,9 @@ from bulkdel.safety.server_checks import check_named_host
 NEVER = frozenset(map(option_of, ONCE | OF_THE_MACHINE)) - {"--run"}
 """Options that no later session takes over."""
 
+INSTEAD_OF = {"--backup": "--backup-to", "--backup-to": "--backup"}
+"""Options of which a command has one."""
+
 MAX_REFUSED = "--max-refused"
 """It is taken over only from a session of this user."""
 
@@ -162,9 +165,10 @@ def _as_option(name: str) -> str:
 def _with(line: CommandLine, typed: CommandLine) -> CommandLine:
     """The command with the options that were typed. They take the place of earlier ones, but --exclude adds to them.
 
-    A condition of --spare takes the place of the earlier one of its name.
+    A condition of --spare takes the place of the earlier one of its name, --backup-to that of --backup, and back.
     """
     for option, values in typed.options.items():
+        line = line.without(INSTEAD_OF.get(option, ""))
         before = line.options.get(option, ()) if option in {"--exclude", "--spare"} else ()
         if option == "--spare":
             names = {value.partition("=")[0] for value in values}
