@@ -214,7 +214,7 @@ def test_a_forged_place_sends_and_calls_nothing(tmp_path: Path) -> None:
 @mutant(
     "a resume reads a file that only a log names",
     "line_to_resume",
-    swap("Path(found.folder) if mac_holds(progress.start, own_key) else None", "Path(found.folder)"),
+    swap("_folders_of(found, progress) if mac_holds(progress.start, own_key) else []", "_folders_of(found, progress)"),
     case="path",
 )
 @pytest.mark.parametrize("word", ["", "ADDRESS"], ids=["path", "address"])
@@ -381,8 +381,8 @@ def test_a_backup_that_is_typed_takes_the_place_of_the_earlier_one(tmp_path: Pat
 
 @mutant(
     "a resume takes the export for an exclude file of its name",
-    "_with_whole_paths",
-    swap("near(value) if same else None", "near(value) if path else None"),
+    "_FilesNow.exclude_file",
+    swap("self._is_known", "self._is_there"),
 )
 def test_an_exclude_file_is_looked_for_by_its_bytes_where_the_place_has_moved(tmp_path: Path) -> None:
     """Beside the place is the export, which has its name; then the file itself, moved there under another name."""
@@ -399,6 +399,25 @@ def test_an_exclude_file_is_looked_for_by_its_bytes_where_the_place_has_moved(tm
         keep.unlink()
         ran = resumed(it, moved / "export.jsonl.runs/delete-users", "--confirm", 57, "--pool", POOL)
         assert (ran.code, it.effects(IDS)) == (0, [0] * 3 + [1] * 57), ran
+
+
+def test_an_exclude_file_that_stays_where_it_was_typed_is_found(tmp_path: Path) -> None:
+    """It was added later, so the place does not have its ids; and only the place moves."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with case(first, IDS, users=IDS) as it:
+        begun(it)
+        write_objects(first / "more.jsonl", IDS[-5:])
+        it.ids = 55
+        confirmed = ("--confirm", 55, "--pool", POOL)
+        ran = resumed(it, it.place, "--exclude", "more.jsonl", "--limit", 20, *confirmed, cwd=first)
+        assert ran.code == 0, ran.err
+        it.place.rename(second / "place")
+        refused = resumed(it, second / "place", env=elsewhere(tmp_path))
+        assert (refused.code, "more.jsonl: is not given now" in refused.err) == (3, True), refused
+        ran = resumed(it, second / "place", *confirmed)
+        assert (ran.code, it.effects(IDS)) == (0, [1] * 55 + [0] * 5), ran
 
 
 @mutant(

@@ -17,13 +17,14 @@ from bulkdel.command_line import AS_CONFIRMED, TO_TYPE, CommandLine, is_set_else
 from bulkdel.commands.run_files import has_bytes
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey
+from bulkdel.core.id_type import IdType
 from bulkdel.core.mac import mac_holds
 from bulkdel.core.option import field_of, option_of
 from bulkdel.core.run_state import RunState
 from bulkdel.core.shards import names_engine
 from bulkdel.errors import NotAcceptable, UsageError
 from bulkdel.format import shown
-from bulkdel.going_on import next_or_why
+from bulkdel.going_on import NextCommand, next_or_why
 from bulkdel.job import SANDBOX, Job, load_job
 from bulkdel.options import FILES, OF_THE_MACHINE, ONCE
 from bulkdel.own_key import read_key
@@ -66,11 +67,11 @@ def line_to_resume(arguments: ResumeArguments) -> CommandLine:
     progress, typed = read_log(log_place(run)).progress, _typed(arguments.options)
     if isinstance(found := next_or_why(progress, run, own_key), str):
         raise NotAcceptable(f"{run}: nothing was sent. {found}")
-    folder = Path(found.folder) if mac_holds(progress.start, own_key) else None
-    left_out = NEVER if folder is not None else {*NEVER, MAX_REFUSED}
+    folders = _folders_of(found, progress) if mac_holds(progress.start, own_key) else []
+    left_out = NEVER if folders else {*NEVER, MAX_REFUSED}
     had, meant = list(of_the_last_machine(progress)), [*map(_as_option, arguments.without)]
     line = _without(found.line.without(*left_out), had, meant)
-    line = _with(_with_whole_paths(line, progress, run, folder), typed)
+    line = _with(_with_whole_paths(line, progress, run, folders), typed)
     _check_lacking(arguments, had, {*typed.options, *meant})
     _check_host(arguments, progress, typed)
     return line
@@ -80,6 +81,12 @@ def _job_of(name: str, command: str) -> Job:
     """The job whose options a command that goes on has: that of the run, or its undo. Raises UsageError."""
     job = load_job(name)
     return job if command != "restore" or job.undo is None else load_job(job.undo)
+
+
+def _folders_of(found: NextCommand, progress: RunState) -> list[Path]:
+    """The folder of the files of a run now, and the one where its command was typed."""
+    typed = progress.start.facts.get("cwd", "") if progress.start is not None else ""
+    return [Path(found.folder), Path(str(typed))]
 
 
 def _typed(options: Sequence[str]) -> CommandLine:
@@ -98,52 +105,72 @@ def _typed(options: Sequence[str]) -> CommandLine:
     return line
 
 
-def _with_whole_paths(line: CommandLine, progress: RunState, run: Path, folder: Path | None) -> CommandLine:
-    """The command with whole paths, since it may be typed in another folder.
+@dataclass(frozen=True, slots=True)
+class _FilesNow:
+    """Where the files of a command are, which may go on in another folder than that where it was typed.
 
-    folder: from which its names lead; None where another person may have written the log. Then only the names count,
-    in the home of the run: no other file is read that only a log names. They count too where a name leads nowhere: the
-    run has moved.
+    folders: from which its names may lead, where it was typed last; empty where another person may have written the
+    log. Then only the names count, in `home`, that of the run: no other file is read that only a log names.
+    excluded: the SHA-256 of the exclude files of the run.
     """
-    pinned, undone = progress.header.pinned, undone_by(run.absolute())
-    job = load_job(pinned["job"]) if undone is not None else _job_of(pinned["job"], line.command)
-    files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
 
-    def there(value: str) -> str | None:
+    folders: Sequence[Path]
+    home: Path
+    id_types: Mapping[str, IdType]
+    excluded: Collection[str]
+
+    def file(self, value: str) -> str:
+        """The first of its paths that is there. An address stays as it is."""
         if address_of(value) is not None:
             return value
-        path = None if folder is None else str(folder / value)
-        return path if path is not None and os.path.lexists(exclude_path(path, job.id_types)) else None
+        return next(filter(self._is_there, self._paths(value)), self._paths(value)[0])
 
-    def near(value: str) -> str:
-        return str(home_of(run).absolute() / Path(value).name)
+    def exclude_file(self, value: str) -> str | None:
+        """The same of an exclude file, by its bytes: another file may have its name now, even the export.
 
-    def whole(value: str) -> str:
-        return there(value) or near(value)
+        One that has changed where it was typed stays, so that the run refuses it. One that is nowhere is left out: the
+        place has its ids, or the run refuses to go on without it.
+        """
+        if address_of(value) is not None:
+            return value
+        paths = self._paths(value)
+        typed = filter(self._is_there, paths[-2:-1])
+        return next(filter(self._is_known, paths), next(typed, None))
 
-    def excluded(value: str) -> str | None:
-        # Beside the place another file may have its name, even the export. One that is nowhere is left out: the place
-        # has its ids, or the run refuses to go on without it.
-        path = Path(exclude_path(near(value), job.id_types))
-        same = any(has_bytes(path, ExcludeKey.read(text).sha256) for text in progress.excluded)
-        return there(value) or (near(value) if same else None)
+    def _paths(self, value: str) -> list[str]:
+        return [*(str(folder / value) for folder in self.folders), str(self.home / Path(value).name)]
 
+    def _is_there(self, path: str) -> bool:
+        return os.path.lexists(exclude_path(path, self.id_types))
+
+    def _is_known(self, path: str) -> bool:
+        file = Path(exclude_path(path, self.id_types))
+        return any(has_bytes(file, sha256) for sha256 in self.excluded)
+
+
+def _with_whole_paths(line: CommandLine, progress: RunState, run: Path, folders: Sequence[Path]) -> CommandLine:
+    """The command with whole paths, since it may be typed in another folder. folders: as in `_FilesNow`."""
+    pinned, undone = progress.header.pinned, undone_by(run.absolute())
+    job = load_job(pinned["job"]) if undone is not None else _job_of(pinned["job"], line.command)
+    of_files = {*FILES, *(option for option, is_path in options_of(job).items() if is_path)}
+    known = {ExcludeKey.read(text).sha256 for text in progress.excluded}
+    now = _FilesNow(folders, home_of(run).absolute(), job.id_types, known)
+    excluded = [name for name in map(now.exclude_file, line.options.get("--exclude", ())) if name is not None]
     options = {
-        option: tuple(map(whole, values)) if option in files else values
+        option: tuple(map(now.file, values)) if option in of_files else values
         for option, values in line.without("--exclude").options.items()
     }
-    names = [name for name in map(excluded, line.options.get("--exclude", ())) if name is not None]
     line = replace(line, options=options)
-    line = line.plus("--exclude", *names) if names else line
+    line = line.plus("--exclude", *excluded) if excluded else line
     if line.command == "restore":
-        return replace(line, names=(str(undone) if undone is not None else whole(line.names[0]),))
+        return replace(line, names=(str(undone) if undone is not None else now.file(line.names[0]),))
     if not line.names:  # an approved plan has them
         return line.plus("--run", run)
     name, export = line.names
     line = line.plus("--run", run)
     if export in {TO_TYPE, "-"}:
         return replace(line, names=(name, "-")).plus(AS_CONFIRMED)
-    return replace(line, names=(name, whole(export)))
+    return replace(line, names=(name, now.file(export)))
 
 
 def _without(line: CommandLine, had: Sequence[str], meant: Sequence[str]) -> CommandLine:
