@@ -96,6 +96,14 @@ def check_rate(_type: object, rate: float | None) -> None:
         raise ValueError(f"Must be 0 for no limit, or >= {RATE_MIN:g} and <= {RATE_MAX:,.0f}.")
 
 
+def address_to_listen_at(text: str | None) -> ListenAddress | None:
+    """Read --listen; None without it. Raises UsageError for an address that cannot be used."""
+    try:
+        return None if text is None else listen_address(text)
+    except ValueError as error:
+        raise UsageError(f"--listen {text}: {error}") from None
+
+
 def is_named_as_memberships(path: Path) -> bool:
     """Whether a file has the name of a copy of the memberships."""
     return path.name.endswith(tuple(f"{OF_MEMBERSHIPS}{packed}" for packed in ("", *PACKED)))
@@ -385,12 +393,7 @@ class SendingSettings(CommonSettings):
     @property
     def listen_address(self) -> ListenAddress | None:
         """Where the live page listens; None without one. Raises UsageError for an address that cannot be used."""
-        if self.listen is None:
-            return None
-        try:
-            return listen_address(self.listen)
-        except ValueError as error:
-            raise UsageError(f"--listen {self.listen}: {error}") from None
+        return address_to_listen_at(self.listen)
 
 
 @Parameter(name="*")

@@ -16,7 +16,7 @@ from bulkdel.commands.batch_words import shortened
 from bulkdel.commands.several import StateOfRun, answers_of, look_at_all, print_answers, show_states, state_in
 from bulkdel.core.batch import PlannedRun, first_that_applies, group_rates
 from bulkdel.engine.signals import Signals, run_loop
-from bulkdel.errors import NotAcceptable, UsageError
+from bulkdel.errors import NotAcceptable
 from bulkdel.fleet.batch_child import RESTARTS, RunEnd, run_child
 from bulkdel.fleet.batch_file import Batch, BatchRun, Here, read_batch
 from bulkdel.fleet.batch_log import BATCH, read_state
@@ -89,15 +89,15 @@ def ctl(named: NamedRuns, words: Sequence[str], *, json_too: bool, environ: Mapp
 
     The batch itself obeys what holds for runs that start or wait too. Raises NotAcceptable when none is under way.
     """
-    (batch, runs), only = named.read("ctl"), named.only
-    if " ".join(words) in OF_BATCH and not only and (told := ask_batch(batch.log, words[0], environ)) is not None:
-        result(json.dumps({"batch": told}) if json_too else f"  batch  {shown(told['text'])}")
-        return 0 if told["ok"] else UsageError.exit_code
-
+    (batch, runs), command = named.read("ctl"), " ".join(words)
     places = {run.name: run.place_in(batch.base) for run in runs}
-    answers = answers_of(places, " ".join(words), environ, all_alive=bool(only))
-    if not answers and not only and (told := ask_batch(batch.log, " ".join(words), environ)) is not None:
-        answers["batch"] = told
+
+    def of_batch() -> dict[str, Mapping[str, Any]]:
+        told = None if named.only else ask_batch(batch.log, command, environ)
+        return {} if told is None else {"batch": told}
+
+    answers = of_batch() if command in OF_BATCH else {}
+    answers = answers or answers_of(places, command, environ, all_alive=bool(named.only)) or of_batch()
     if not answers:
         if batch.log.exists() and is_locked(log_at(batch.log), BATCH):
             raise NotAcceptable(f"{named.file}: a batch is under way, and it does not answer. Stop its process")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bulkdel.core.batch_status import status_of_batch
-from bulkdel.core.listen_address import ListenAddress, listen_address
+from bulkdel.core.listen_address import ListenAddress
 from bulkdel.errors import BulkdelError, UsageError
 from bulkdel.fleet.batch_progress import RunProgress
 from bulkdel.fleet.run_log import RUNNING
 from bulkdel.live.ask import ask
+from bulkdel.settings import address_to_listen_at
 from bulkdel.tasks import beside
 
 ASK_S = 1.0
@@ -61,13 +62,8 @@ class BatchOnPage:
 
 def page_address(text: str | None) -> ListenAddress | None:
     """Read `--listen` of a batch. Raises UsageError for an address that cannot be used."""
-    if text is None:
-        return None
-    try:
-        address = listen_address(text)
-    except ValueError as error:
-        raise UsageError(f"--listen {text}: {error}") from None
-    if not address.loopback:
+    address = address_to_listen_at(text)
+    if address is not None and not address.loopback:
         raise UsageError(f"--listen {text}: other machines could read the page. Listen on 127.0.0.1, and use ssh -L")
     return address
 
