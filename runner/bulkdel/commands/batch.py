@@ -219,7 +219,7 @@ class Night:
         self._sending = False
         self._overdue = False  # whether the runs were drained as planned: --not-after had passed, or by `ctl stop`
         self._drain_s = 0.0  # the longest drain time of the runs that can begin
-        self._progress = {run.name: RunProgress(run.name) for run in batch.runs}
+        self._progress = {run.name: RunProgress(run.name, run.place_in(batch.base)) for run in batch.runs}
         self._reporter = BatchReporter(
             list(self._progress.values()), log_format=arguments.log_format, interval_s=arguments.progress_every
         )
@@ -288,15 +288,12 @@ class Night:
             stopped_before = _facts_of_stop(state).get("stopped", {})
             # If the batch before was killed, shares of its keeper may still be in use.
             restarted = state.under_way is not None
-            logs = {name: run.place_in(batch.base) for name, run in self._runs.items()}
-            seen = BatchOnPage([*self._progress.values()], logs, environ=self._arguments.here.environ, head=self._head)
-            id_ = id_of_batch(batch.log)
+            id_, environ = id_of_batch(batch.log), self._arguments.here.environ
+            seen = BatchOnPage([*self._progress.values()], environ, self._head)
             async with (
                 keeping_rate({}, over_all=batch.rate_over_all, restarted=restarted) as keeper,
                 on_batch_page(self._address, seen),
-                serving_socket(
-                    of_batch(batch.log), id_, self._steering, lambda: {"run_id": id_}, self._arguments.here.environ
-                ),
+                serving_socket(of_batch(batch.log), id_, self._steering, lambda: {"run_id": id_}, environ),
             ):
                 planned, confirmed = await self._prepare(log, keeper)
                 log.enqueue(Session("start", _now(), "", {**process_facts(os.getpid()), "runs": len(batch.runs)}))
@@ -449,7 +446,7 @@ class Night:
         environment = placed.environment(self._arguments.here.environ).plus({CONFIRMED_PLAN: digest})
         progress = self._progress[run.name]
         progress.begin("running")
-        self._under_way[run.name] = run.place_in(self._batch.base)
+        self._under_way[run.name] = progress.place
         work = Work(placed.words("run", more), environment, keeper)
         again = None
         if is_store_url(run.place):  # this batch has the log of this run: only the process that was lost may write it
@@ -463,9 +460,9 @@ class Night:
         """Sum a run up from its log when its process has printed no summary, such as a killed one."""
         if ended.result:
             return ended
-        log = self._runs[name].place_in(self._batch.base)
+        place = self._progress[name].place
         try:
-            summary = await in_thread(lambda: summary_in(log, started=started), lambda: None)
+            summary = await in_thread(lambda: summary_in(place, started=started), lambda: None)
         except BulkdelError as error:
             why = f"{ended.error or 'it has printed no summary'}; its log cannot be read: {error}"
             return replace(ended, result={"status": "unknown"}, error=why) if started else ended

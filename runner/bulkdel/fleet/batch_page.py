@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bulkdel.core.batch_status import status_of_batch
@@ -22,18 +21,12 @@ ASK_S = 1.0
 
 
 class BatchOnPage:
-    """A batch as its page sees it. logs: of the runs, by their names. head: see `status_of_batch`."""
+    """A batch as its page sees it. head: see `status_of_batch`."""
 
     def __init__(
-        self,
-        runs: Sequence[RunProgress],
-        logs: Mapping[str, Path],
-        *,
-        environ: Mapping[str, str],
-        head: Callable[[], Mapping[str, Any]],
+        self, runs: Sequence[RunProgress], environ: Mapping[str, str], head: Callable[[], Mapping[str, Any]]
     ) -> None:
         self._runs = runs
-        self._logs = logs
         self._environ = environ
         self._head = head
 
@@ -43,7 +36,7 @@ class BatchOnPage:
             for run in self._runs:
                 if run.phase == RUNNING:
                     with contextlib.suppress(BulkdelError, OSError):  # the run does not send yet, or has ended
-                        answer = await asyncio.to_thread(ask, self._logs[run.name], "status", self._environ)
+                        answer = await asyncio.to_thread(ask, run.place, "status", self._environ)
                         run.take_status(answer["status"] or {})
             await asyncio.sleep(ASK_S)
 

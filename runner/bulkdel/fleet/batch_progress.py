@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bulkdel.core.batch import PlannedRun
@@ -29,13 +30,14 @@ SHOWN = 20
 
 @dataclass(slots=True)
 class RunProgress:
-    """Where one run is. phase: waiting, planning, running, or how it has ended.
+    """How far one run is. place: where it is. phase: waiting, planning, running, or how it has ended.
 
     settled, rows: as in its last progress. per_s: ids a second. left_s: seconds to its end. note: why it waits, or what
     it does. live: the latest status of its process, if it was asked. summary: of the ended run.
     """
 
     name: str
+    place: Path
     phase: str = "waiting"
     settled: int = 0
     rows: int = 0
