@@ -219,10 +219,6 @@ def test_a_rate_over_all_groups() -> None:
     for name, group in (("a", "pool"), ("b", "pool"), ("c", "other")):
         shares.ask(name, group, Ask(1), 0.0)
     assert by_worker(shares.due(0.0)) == {"a": 20, "b": 20, "c": 20}
-    shares.set_over_all(0)
-    for name, group in (("a", "pool"), ("b", "pool"), ("c", "other")):
-        shares.ask(name, group, Ask(2), 1.0)
-    assert by_worker(shares.due(1.0)) == {"a": 50, "b": 50, "c": 20}
 
 
 def test_a_share_that_would_change_little_stays() -> None:

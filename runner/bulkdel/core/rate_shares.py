@@ -147,10 +147,6 @@ class RateShares:
         else:
             self._groups[group] = AdaptiveRate(rate)
 
-    def set_over_all(self, rate: float) -> None:
-        """Divide `rate` requests a second over all groups from now on; 0 is unlimited."""
-        self._over_all = rate
-
     def rate(self, group: str, now: float) -> float:
         """Requests a second of this group now; 0 is unlimited."""
         return self._groups[group].rate(now)

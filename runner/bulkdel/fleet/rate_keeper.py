@@ -71,11 +71,6 @@ class RateKeeper:
         self._shares.set_rate(group, rate, self._clock())
         self._news.set()
 
-    def set_over_all(self, rate: float) -> None:
-        """Divide so many requests a second over all groups from now on; 0 is unlimited."""
-        self._shares.set_over_all(rate)
-        self._news.set()
-
     def slow(self, group: str) -> float:
         """Halve the rate of a group, down to its floor. Returns it, requests a second."""
         self._shares.slow(group, self._clock())
