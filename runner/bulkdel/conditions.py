@@ -52,7 +52,7 @@ def has_age(texts: Iterable[str]) -> bool:
 def time_of(guard: Guard, value: str, now: datetime) -> datetime:
     """The instant of a condition. An age is the midnight in UTC that many days before `now`. Raises UsageError."""
     if (age := _AGE.fullmatch(value)) is None:
-        return date_of(guard.option, value, ", or an age such as 90d")
+        return date_of(guard.option, value)
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=int(age[1]))
 
 

@@ -552,7 +552,7 @@ class Settings(SendingSettings):
         if self.not_after is not None:
             until_of(self.not_after, now)
         if self.schedule is not None:
-            schedule_at("--schedule", self.schedule, now)
+            schedule_at(self.schedule, now)
         for guard, text in self._conditions.items():
             if time_of(guard, text, now) > now:
                 raise UsageError(f"{guard.option}={text}: is in the future, so it would spare no account. Correct it")

@@ -46,10 +46,10 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-def date_of(option: str, text: str, other: str = "") -> datetime:
+def date_of(option: str, text: str) -> datetime:
     """Read a date (its midnight in UTC), or a date with a time and a zone.
 
-    other: what else could be written, after a comma. Raises UsageError naming the option.
+    Raises UsageError naming the option, which takes an age too.
     """
     stripped = text.strip()
     with suppress(ValueError, OverflowError):
@@ -58,7 +58,8 @@ def date_of(option: str, text: str, other: str = "") -> datetime:
             return at.astimezone(UTC)
     if readings := _readings_of_day(stripped):
         raise UsageError(f"{option} {text!r}: {_one_of(readings)}")
-    raise UsageError(f"{option} {text!r}: write 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00{other}")
+    ways = "write 2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age such as 90d"
+    raise UsageError(f"{option} {text!r}: {ways}")
 
 
 def _readings_of_day(text: str) -> list[date]:
@@ -128,7 +129,7 @@ def next_day(text: str | None, stopped: str | None, now: datetime) -> datetime |
     return until
 
 
-def schedule_at(option: str, text: str, now: datetime) -> Schedule:
+def schedule_at(text: str, now: datetime) -> Schedule:
     """Read --schedule. Its times are in the time zone of this machine.
 
     Raises UsageError for text that is no schedule, and for a time that the clocks skip or repeat within a year.
@@ -136,14 +137,14 @@ def schedule_at(option: str, text: str, now: datetime) -> Schedule:
     try:
         schedule = schedule_of(text)
     except ValueError as error:
-        raise UsageError(f"{option} {text!r}: {error}") from None
+        raise UsageError(f"--schedule {text!r}: {error}") from None
     changes, today = set(schedule.changes), now.astimezone().date()
     for on in (today + timedelta(days=n) for n in range(YEAR_DAYS)):
         for minute in sorted(minute for day, minute in changes if day == on.weekday()):
             at = datetime.combine(on, time(minute // 60, minute % 60))
             if len(_readings_of_local(at)) > 1:
                 raise UsageError(
-                    f"{option} {text!r}: the clocks change on {on} about {at:%H:%M} ({zone_of(now)}), so that "
+                    f"--schedule {text!r}: the clocks change on {on} about {at:%H:%M} ({zone_of(now)}), so that "
                     "time is skipped or comes twice. Write another time"
                 )
     return schedule

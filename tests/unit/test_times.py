@@ -57,14 +57,14 @@ def test_every_plain_number_is_a_duration(number: str, unit: str) -> None:
         ("13/09/2026", "2026-09-13, if that day is meant"),
         ("2026-8-3", "2026-08-03, if that day is meant"),
         ("2026/08/31", "2026-08-31, if that day is meant"),
-        ("32.08.2026", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age"),
-        ("yesterday", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age"),
-        ("31.08-2026", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age"),
+        ("32.08.2026", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age such as 90d"),
+        ("yesterday", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age such as 90d"),
+        ("31.08-2026", "2026-01-31 (midnight UTC), or 2026-01-31T06:00+02:00, or an age such as 90d"),
     ],
 )
 def test_a_date_in_another_form_is_answered_with_what_it_may_mean(text: str, told: str) -> None:
     with pytest.raises(UsageError) as refused:
-        date_of("--spare active-since", text, ", or an age")
+        date_of("--spare active-since", text)
     assert str(refused.value) == f"--spare active-since {text!r}: write {told}"
 
 

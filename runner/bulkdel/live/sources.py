@@ -33,6 +33,9 @@ from bulkdel.tls import trust
 LOOK_S = 0.25
 """Between two looks at the pause file: a pause holds within a second."""
 
+CLOCK_LOOK_S = 1.0
+"""Between two looks at the clock, for the schedule: it may be set, and a laptop may sleep."""
+
 SLOW_S = 1.0
 """A response of which the end takes longer than this is slow. It is not waited for any longer."""
 
@@ -56,12 +59,12 @@ async def steerable(run: Run, plan: RunPlan, status: LiveStatus, steering: Steer
     if settings.pause_file is not None:
         pause_file = PauseFile(run, settings.pause_file)
         pause_file.look()
-        watches.append(pause_file.watch())
+        watches.append(_again(pause_file.look, LOOK_S))
     if settings.schedule is not None:
         now = datetime.fromtimestamp(time.time(), UTC)
-        schedule = _RateSchedule(run, schedule_at("--schedule", settings.schedule, now), time.time)
+        schedule = _RateSchedule(run, schedule_at(settings.schedule, now), time.time)
         schedule.look()
-        watches.append(schedule.watch())
+        watches.append(_again(schedule.look, CLOCK_LOOK_S))
     steering_it = asyncio.create_task(_steer(run, plan, status, steering))
     tasks = [steering_it, *map(asyncio.create_task, (status.tick(), *watches))]
     try:
@@ -109,12 +112,6 @@ class PauseFile:
         self._there = there
         _wish(self._run, Wish(Changed.PAUSED, there, By(ChangedBy.PAUSE_FILE)))
 
-    async def watch(self) -> None:
-        """Look again and again until cancelled."""
-        while True:
-            self.look()
-            await asyncio.sleep(LOOK_S)
-
 
 class _RateSchedule:
     """The schedule of --schedule."""
@@ -132,11 +129,12 @@ class _RateSchedule:
             self._rate = rate
             _wish(self._run, Wish(Changed.SCHEDULE, rate, By(ChangedBy.SCHEDULE)))
 
-    async def watch(self) -> None:
-        """Look at the clock every second until cancelled: it may be set, and a laptop may sleep."""
-        while True:
-            self.look()
-            await asyncio.sleep(1.0)
+
+async def _again(look: Callable[[], None], seconds: float) -> None:
+    """Look again and again until cancelled."""
+    while True:
+        look()
+        await asyncio.sleep(seconds)
 
 
 async def _watch_url(run: Run, is_fast: Callable[[], Coroutine[Any, Any, bool]]) -> None:

@@ -83,8 +83,8 @@ def unnamed_file(folder: Path) -> int:
         return os.dup(file.fileno())
 
 
-def open_part(part: Path, *, empty: bool = True) -> int:
-    """Open an unfinished file, locked. `empty`: remove what a killed process has left in it.
+def open_part(part: Path) -> int:
+    """Open an unfinished file, locked, and remove what a killed process has left in it.
 
     Raises BlockingIOError when a living process writes it, and OSError.
     """
@@ -95,8 +95,7 @@ def open_part(part: Path, *, empty: bool = True) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(found, part):
                 os.fchmod(fd, 0o600)
-                if empty:
-                    os.ftruncate(fd, 0)
+                os.ftruncate(fd, 0)
                 return fd
         except BaseException:
             os.close(fd)
