@@ -26,6 +26,7 @@ from bulkdel.http.transport import HttpTransport, TransportOptions, check_host, 
 from bulkdel.job import CONTRACT, GROUP, Job, Target, TargetOptions, installed, job_names
 from bulkdel.output import result, say
 from bulkdel.parameters import check_type
+from bulkdel.safety.argument_checks import checked_id_type
 from bulkdel_jobs.commands import CheckOptions
 from bulkdel_jobs.kit.examples import example_ids, example_parameters
 from bulkdel_jobs.kit.job_checks import CHECKS, NEEDS
@@ -71,7 +72,7 @@ def finding_of(name: str, found: Sequence[Finding]) -> Finding:
 
 
 async def _check(job: Job, options: CheckOptions, findings: JobFindings) -> None:
-    id_type = _id_type(job, options)
+    id_type = checked_id_type(job, options.id_type)
     made_up = example_ids(id_type, 2 * job.chunk_max + SOME + REST, options.ids)
     if len(made_up) < SOME + REST:
         raise UsageError(
@@ -136,13 +137,6 @@ def _place(
     say("Everything happens on this machine, at the job's look-alike: no API is called.")
     with look_alike as target:
         yield target, list(made_up)
-
-
-def _id_type(job: Job, options: CheckOptions) -> IdType:
-    name = options.id_type or job.id_type_default
-    if name not in job.id_types:
-        raise UsageError(f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}")
-    return job.id_types[name]
 
 
 def load_and_check(name: str, findings: JobFindings) -> Job | None:

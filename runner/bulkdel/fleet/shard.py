@@ -219,7 +219,7 @@ def _prepared(arguments: RunArguments, order: Order, stack: ExitStack) -> tuple[
     target = find_target(arguments)
     assert target is not None, "the sandbox is refused"
     _check_surroundings(arguments, target, header, place.shard(order.number).log)
-    id_type = checked_id_type(arguments.job, settings)
+    id_type = checked_id_type(arguments.job, settings.id_type)
     check_look_ups(arguments, target, id_type)
     options = read_options(arguments, id_type)
     fetching, folder = fetching_of(settings, ReadingProgress()), arguments.folder

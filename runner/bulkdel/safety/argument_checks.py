@@ -29,7 +29,6 @@ from bulkdel.parameters import check_values
 from bulkdel.run_place import default_place
 from bulkdel.safety.protect import IDS_MAX, PROTECT, RATE_MAX, ids_max, rate_max
 from bulkdel.safety.run_plan import OpenedRun, RunArguments, RunPlan
-from bulkdel.settings import Settings
 from bulkdel.times import until_of
 
 _COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/[^/].*")
@@ -111,7 +110,7 @@ def _schemes() -> str:
 def check_reading(arguments: RunArguments) -> None:
     """Refuse ways to read the export that do not exist, or that the job does not have. Raises UsageError."""
     job, settings = arguments.job, arguments.settings
-    checked_id_type(job, settings)
+    checked_id_type(job, settings.id_type)
     if settings.encoding is not None:
         encoding_named(settings.encoding)
     if job.takes_records and settings.format not in {"auto", "jsonl"}:
@@ -122,9 +121,9 @@ def check_reading(arguments: RunArguments) -> None:
         raise UsageError(f"{guard.option}: {job.name} creates what is not there; it spares nothing. Leave it out")
 
 
-def checked_id_type(job: Job, settings: Settings) -> IdType:
-    """Return the id type that was asked for. Raises UsageError for one that the job does not know."""
-    name = settings.id_type or job.id_type_default
+def checked_id_type(job: Job, asked: str | None) -> IdType:
+    """Return the id type that was asked for, or the job's own. Raises UsageError for one that the job does not know."""
+    name = asked or job.id_type_default
     if name not in job.id_types:
         raise UsageError(
             f"--id-type {name!r}: {job.name} knows {', '.join(job.id_types)}.{did_you_mean(name, job.id_types)}"

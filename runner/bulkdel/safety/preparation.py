@@ -138,7 +138,7 @@ def prepare(
 def _opened(arguments: RunArguments, target: Target | None, log: RunState | None, now: datetime) -> OpenedRun:
     """What is known before anything is read. An age of --spare becomes a date: that of the log, if there is one."""
     settings = arguments.settings.with_instants(now, NO_GUARDS if log is None else log.guards)
-    id_type = checked_id_type(arguments.job, settings)
+    id_type = checked_id_type(arguments.job, settings.id_type)
     if log is not None:
         given = {located(str(name)) for name in settings.exclude or ()}
         kept = [path for path in kept_by_restores(log, arguments.run, id_type) if located(str(path)) not in given]
