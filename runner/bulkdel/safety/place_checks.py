@@ -82,15 +82,13 @@ def _check_place(run: Path, *, sandbox: bool) -> None:
     try:
         (restore_place(run, 100) / PUTTING_BACK / ("." * LONGEST_NAME)).lstat()
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise UsageError(f"--run {run}: the name is too long. Name a shorter place: --run PLACE") from error
-        if error.errno == errno.ENOTDIR:
-            raise UsageError(f"--run {run}: is no folder, and a run is kept in one. Name a new one") from error
-        if error.errno == errno.EACCES:
-            raise UsageError(
-                f"--run {run}: cannot be looked into: {error.strerror}. Open its folder to this user, or name another "
-                "place"
-            ) from error
+        faults = {
+            errno.ENAMETOOLONG: "the name is too long. Name a shorter place: --run PLACE",
+            errno.ENOTDIR: "is no folder, and a run is kept in one. Name a new one",
+            errno.EACCES: "cannot be looked into: {}. Open its folder to this user, or name another place",
+        }
+        if (fault := faults.get(error.errno or 0)) is not None:
+            raise UsageError(f"--run {run}: {fault.format(error.strerror)}") from error
     missing = missing_folders(run)
     for folder in missing:
         if folder.is_symlink():
