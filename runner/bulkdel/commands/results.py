@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from bulkdel.checkpoint.index import RowResult
 from bulkdel.command_line import quoted
-from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, RecordsFile, Workbook
+from bulkdel.commands.results_tables import SHEET_ROWS, Parquet, Workbook
 from bulkdel.core.bad_rows import Unusable
 from bulkdel.core.id_type import IdType
 from bulkdel.core.input_rows import Rows
@@ -215,9 +215,9 @@ def _packed(out: Path | None) -> Iterator[Write]:
 
 
 @contextmanager
-def _table(format_: str, out: Path, columns: Sequence[str]) -> Iterator[RecordsFile]:
+def _table(format_: str, out: Path, columns: Sequence[str]) -> Iterator[Workbook | Parquet]:
     """Open a workbook or a Parquet file, which must be new."""
-    table: RecordsFile
+    table: Workbook | Parquet
     with _new_file(out) as file, ExitStack() as stack:
         if format_ == "xlsx":
             table = Workbook(file, columns, out.absolute().parent, stack, SHEET_ROWS)

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -29,16 +29,6 @@ NUMBERS = frozenset({"position", "line", "attempts"})
 BATCH_ROWS = 1 << 16
 
 Records = Iterable[Mapping[str, Any]]
-
-
-class RecordsFile(Protocol):
-    """A file that takes records. It is whole after `close`."""
-
-    def write(self, records: Records) -> None:
-        """Add the records of some rows."""
-
-    def close(self) -> None:
-        """Write the rest."""
 
 
 def text_of(value: Any) -> str | None:
@@ -64,7 +54,7 @@ class Workbook:
         self._begin_sheet()
 
     def write(self, records: Records) -> None:
-        """See `RecordsFile`. Raises NotAcceptable for a text that is too long for a cell."""
+        """Add the records of some rows. Raises NotAcceptable for a text that is too long for a cell."""
         for record in records:
             if self._row == self._rows:
                 self._begin_sheet()
@@ -86,7 +76,7 @@ class Workbook:
         self._row = 1
 
     def close(self) -> None:
-        """See `RecordsFile`. Raises OSError."""
+        """Write the rest: the file is whole then. Raises OSError."""
         import xlsxwriter.exceptions  # noqa: PLC0415 - an extra
 
         try:
@@ -111,7 +101,7 @@ class Parquet:
         self._held: list[Mapping[str, Any]] = []
 
     def write(self, records: Records) -> None:
-        """See `RecordsFile`."""
+        """Add the records of some rows."""
         self._held += records
         if len(self._held) >= BATCH_ROWS:
             self._flush()
@@ -125,7 +115,7 @@ class Parquet:
         self._held = []
 
     def close(self) -> None:
-        """See `RecordsFile`."""
+        """Write the rest: the file is whole then."""
         if self._held:
             self._flush()
         self._writer.close()
