@@ -28,6 +28,12 @@ TICK_S = 1.0
 STARTING, UNCONFIRMED = BEFORE = ("starting", "unconfirmed")
 """The states before anything is sent."""
 
+AS_MEASURED = (
+    *("doing", "requests", "retries", "throttled", "in_flight", "concurrency"),
+    *("limit", "confirm", "waiting", "refused"),
+)
+"""Members of the status that are as in the snapshot."""
+
 
 class LiveStatus:
     """Measures the speeds of one run, and shows its status."""
@@ -99,36 +105,28 @@ class LiveStatus:
         }
 
     def _values(self, moment: Snapshot) -> dict[str, Any]:
-        per_s, left_s, used = self._speeds
-        pause = moment.pause
+        (per_s, left_s, used), pause = self._speeds, moment.pause
+        binding = limited_by(moment, used) or moment.binding  # a slow-down, the concurrency, or the smallest limit
+        latencies, sum_s = moment.latency
         return {
             "state": _state(moment),
-            "doing": moment.doing,
             **self._rows(moment.rows, moment.settled, moment.counts, moment.spared),
-            "requests": moment.requests,
-            "retries": moment.retries,
-            "throttled": moment.throttled,
-            "in_flight": moment.in_flight,
+            **{name: getattr(moment, name) for name in AS_MEASURED},
             "rate": {
                 "allowed": moment.rate,
                 "used": round(used, 1),
-                "binding": (binding := _binding(moment, used)),
+                "binding": binding,
                 "bound": None if binding is None else BOUNDS.get(binding, binding),
                 "limits": moment.limits,
             },
-            "concurrency": moment.concurrency,
             "until": None if moment.until is None else moment.until.isoformat(timespec="seconds"),
-            "limit": moment.limit,
             "paused": None
             if pause is None
             else {"source": pause.source.value, "user": pause.user, "since": _iso(pause.since)},
-            "confirm": moment.confirm,
-            "waiting": moment.waiting,
             "breaker": "open" if moment.breaker_open else "closed",
             "per_s": round(per_s, 1),
             "left_s": None if left_s is None else round(left_s),
-            "latency": _latency(*moment.latency),
-            "refused": moment.refused,
+            "latency": {"bounds_s": BOUNDS_S, "counts": latencies, "sum_s": round(sum_s, 3)},
         }
 
 
@@ -140,15 +138,6 @@ def _state(moment: Snapshot) -> str:
     if moment.doing is not None:
         return STARTING
     return "waiting" if moment.waiting else "sending"
-
-
-def _binding(moment: Snapshot, used: float) -> str | None:
-    """The name of the bound of the rate now: a slow-down, the concurrency, or the smallest limit."""
-    return limited_by(moment, used) or moment.binding
-
-
-def _latency(counts: tuple[int, ...], sum_s: float) -> Mapping[str, Any]:
-    return {"bounds_s": BOUNDS_S, "counts": counts, "sum_s": round(sum_s, 3)}
 
 
 def _iso(epoch: float) -> str:
