@@ -85,16 +85,15 @@ def plan(arguments: RunArguments) -> int:
 def _show(found: RunPlan) -> None:
     for line in plan_lines(found, columns()):
         result_line(line)
+    status = CommandLine("status", (str(found.run),))
     if found.ids == 0:
         result(f"There is nothing to {found.words.verb}.")
     elif found.complete:
-        status = CommandLine("status", (str(found.run),))
         result(f"This run is complete already: {status}")
         return
     elif found.pool is None:
         result(f"Not signed in, so neither the pool nor the ids were checked. To sign in: {found.target.key_hint}.")
     elif found.progress is not None:
-        status = CommandLine("status", (str(found.run),))
         result(f"A run is there already, so `run` goes on with it: {status}")
     if not found.ids or found.arguments.settings.sandbox or sample_trouble(found) is not None:
         return
