@@ -612,7 +612,7 @@ def test_the_folder_of_a_run_is_no_link_to_another_one(tmp_path: Path) -> None:
 @mutant(
     "a batch sets a variable that Python reads",
     "check_variable",
-    swap("name.startswith(beginnings)", "name in beginnings"),
+    swap("name.startswith(KEPT_BEGINNINGS)", "name in KEPT_BEGINNINGS"),
 )
 @pytest.mark.parametrize(
     "name",

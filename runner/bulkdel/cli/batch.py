@@ -248,7 +248,8 @@ def _here(host: Hosts, address: Addresses, config: Config) -> Here:
 
     Refuses a variable that sets another option: the runs of a batch have theirs in its file. Raises UsageError.
     """
-    from bulkdel.fleet.batch_file import CONFIG, OF_THIS_MACHINE, Here
+    from bulkdel.fleet.batch_file import CONFIG, Here
+    from bulkdel.fleet.batch_origin import OF_THIS_MACHINE
 
     environ: Mapping[str, str] = os.environ
     options = {variable_of(name): name for name in OPTIONS}

@@ -22,11 +22,13 @@ from typing import Any, Self, get_type_hints
 from bulkdel.command_line import TO_TYPE, CommandLine, table_variables
 from bulkdel.conditions import has_age, joined
 from bulkdel.core.address import BUCKETS, address_of
-from bulkdel.core.option import INSTEAD, file_variable_of, option_of, variable_of
+from bulkdel.core.option import INSTEAD, option_of, variable_of
 from bulkdel.core.pace import may_be_set
 from bulkdel.core.plan_digest import digest_of
 from bulkdel.errors import UsageError
 from bulkdel.fleet.batch_origin import (
+    KEPT,
+    KEPT_BEGINNINGS,
     OF_BUCKETS,
     RUN_KEYS,
     check_addresses,
@@ -55,19 +57,6 @@ TEXTS = ("job", "export", "credentials_file", "rate_group")
 
 TABLES = ("credentials", "parameters")
 """The keys of a run that are tables."""
-
-OF_THIS_MACHINE = (variable_of("proxy"), variable_of("notify"), file_variable_of("notify"))
-"""Variables of options that may hold a secret. Each child process gets them from the machine on which it starts."""
-
-KEPT = (
-    *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"),
-    *OF_THIS_MACHINE,
-)
-KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
-"""The variables that each child process gets, besides its credentials and those that set a table of the config.
-
-It gets no others: a job reads its credentials from any variable that its author or the config names.
-"""
 
 CONFIG = variable_of("config")
 """The variable that names the config of this machine for the processes of a batch."""
@@ -578,7 +567,7 @@ def _credentials(where: str, table: Any) -> dict[str, str]:
     """For each variable that the job reads, the variable that has its value here. The file holds no secret."""
     found = {name: _text(value, f"{where}, credentials.{shown(name)}") for name, value in _table(table, where).items()}
     for name, source in found.items():
-        check_variable(name, f"{where}, credentials.{shown(name)}", KEPT, KEPT_BEGINNINGS)
+        check_variable(name, f"{where}, credentials.{shown(name)}")
         check_source(source, name, f"{where}, credentials.{name}")
     return found
 

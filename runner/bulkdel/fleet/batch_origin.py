@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from bulkdel.command_line import TO_TYPE, CommandLine
 from bulkdel.core.address import Address, address_of, beginning_of, is_below
-from bulkdel.core.option import ENV_PREFIX, variable_of
+from bulkdel.core.option import ENV_PREFIX, file_variable_of, variable_of
 from bulkdel.errors import UsageError
 from bulkdel.format import shown
 from bulkdel.options import FROM_BATCH
@@ -41,6 +41,19 @@ RUN_KEYS = sorted((SETTINGS & FROM_BATCH) - OF_THE_BATCH.keys())
 
 BY_VARIABLE = frozenset(map(variable_of, ("export", "exclude")))
 """Variables of this program that `credentials` may give to a process: an address with a signature in it."""
+
+OF_THIS_MACHINE = (variable_of("proxy"), variable_of("notify"), file_variable_of("notify"))
+"""Variables of options that may hold a secret. Each child process gets them from the machine on which it starts."""
+
+KEPT = (
+    *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"),
+    *OF_THIS_MACHINE,
+)
+KEPT_BEGINNINGS = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE_", "SSL_CERT_", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
+"""The variables that each child process gets, besides its credentials and those that set a table of the config.
+
+It gets no others: a job reads its credentials from any variable that its author or the config names.
+"""
 
 OF_BUCKETS = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
 """The beginnings of the variables with which object stores are read. A run has them only if it names such a store."""
@@ -80,13 +93,13 @@ def check_inside(base: Path, name: str, where: str) -> None:
         )
 
 
-def check_variable(name: str, where: str, kept: Collection[str], beginnings: tuple[str, ...]) -> None:
+def check_variable(name: str, where: str) -> None:
     """Refuse a variable that is no credential, such as one that Python reads. Raises UsageError.
 
-    kept, beginnings: variables that each process has from this machine. Of the variables of this program, only those
+    Nor may it be one that each process has from this machine (`KEPT`). Of the variables of this program, only those
     with an address may be given (`BY_VARIABLE`).
     """
-    own = name.startswith((ENV_PREFIX, f"_{ENV_PREFIX}")) or name in kept or name.startswith(beginnings)
+    own = name.startswith((ENV_PREFIX, f"_{ENV_PREFIX}")) or name in KEPT or name.startswith(KEPT_BEGINNINGS)
     elsewhere = name.startswith(OF_BUCKETS) and name.endswith(_ELSEWHERE)
     credential = _NAME.fullmatch(name) and not WORDS_OF_SECRETS.isdisjoint(name.split("_"))
     if name in BY_VARIABLE or (credential and not own and not elsewhere):
