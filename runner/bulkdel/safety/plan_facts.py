@@ -185,16 +185,9 @@ def guard_options(guards: Guards) -> dict[str, list[str]]:
 def _options(arguments: RunArguments) -> dict[str, Any]:
     """Every other option that decides what is sent."""
     settings = arguments.settings
-    values = {
-        one.name: getattr(settings, one.name)
-        for one in fields(settings)
-        if one.name not in MEANS | COMPARED | MAY_DIFFER
-    }
-    return {
-        name: printable(value) if isinstance(value, Path) else value
-        for name, value in values.items()
-        if value is not None
-    }
+    names = [one.name for one in fields(settings) if one.name not in MEANS | COMPARED | MAY_DIFFER]
+    values = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    return {name: printable(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def parameter_value(value: Any) -> Any:
