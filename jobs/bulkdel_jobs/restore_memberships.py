@@ -29,13 +29,7 @@ from bulkdel_jobs.genauth.groups_and_roles import (
     part_of,
     read_whether_listed,
 )
-from bulkdel_jobs.genauth.responses import (
-    API_CODE,
-    USER_NOT_FOUND,
-    read_listed_codes,
-    read_one,
-    read_success,
-)
+from bulkdel_jobs.genauth.responses import API_CODE, USER_NOT_FOUND, read_listed_codes, read_one, read_success
 from bulkdel_jobs.parts.statuses import with_data
 
 if TYPE_CHECKING:

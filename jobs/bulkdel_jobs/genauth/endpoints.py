@@ -20,14 +20,7 @@ from bulkdel.core.id_type import IdType, one_by_forms
 from bulkdel.core.record import Records
 from bulkdel.job import Account, HasStates, LookUps
 from bulkdel_jobs.genauth.id_types import country_code
-from bulkdel_jobs.genauth.responses import (
-    can_be_named,
-    read_envelope,
-    read_list,
-    read_listed,
-    read_success,
-    unreadable,
-)
+from bulkdel_jobs.genauth.responses import can_be_named, read_envelope, read_list, read_listed, read_success, unreadable
 from bulkdel_jobs.parts.json_values import epoch_s, last_seen_s
 from bulkdel_jobs.parts.look_ups import URL_MAX, grouped
 from bulkdel_jobs.parts.statuses import with_data

@@ -29,15 +29,7 @@ from bulkdel.cli.config import (
     value_of,
     with_all_kept,
 )
-from bulkdel.cli.job_options import (
-    HELP_ALL,
-    HELP_FLAGS,
-    described,
-    find_job,
-    for_completion,
-    with_job,
-    with_options_of,
-)
+from bulkdel.cli.job_options import HELP_ALL, HELP_FLAGS, described, find_job, for_completion, with_job, with_options_of
 from bulkdel.cli.wrong_words import refusal_of
 from bulkdel.command_line import is_option
 from bulkdel.core.option import ENV_PREFIX, INSTEAD, option_of

@@ -34,14 +34,7 @@ from bulkdel.commands.run_files import (
 )
 from bulkdel.core.address import address_of
 from bulkdel.core.exclude_name import ExcludeKey, ExcludeName
-from bulkdel.core.handover import (
-    HOST,
-    MANIFEST,
-    PLACE,
-    free_name,
-    toml_of,
-    without_files,
-)
+from bulkdel.core.handover import HOST, MANIFEST, PLACE, free_name, toml_of, without_files
 from bulkdel.core.log_entries import Header, Saved
 from bulkdel.core.option import option_of
 from bulkdel.core.shards import shard_numbers

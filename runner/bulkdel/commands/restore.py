@@ -51,15 +51,7 @@ from bulkdel.library import Summary
 from bulkdel.output import say
 from bulkdel.parameters import parameters_of
 from bulkdel.place.opening import WRITING, log_place
-from bulkdel.run_place import (
-    KEEP,
-    MADE_AGAIN,
-    NEW_IDS,
-    PUT_BACK,
-    PUTTING_BACK,
-    local_place,
-    logged_file,
-)
+from bulkdel.run_place import KEEP, MADE_AGAIN, NEW_IDS, PUT_BACK, PUTTING_BACK, local_place, logged_file
 from bulkdel.safety.log_checks import check_not_handed_over, refuse_differences
 from bulkdel.safety.run_plan import Coming, RunArguments, RunToUndo
 from bulkdel.safety.server_checks import check_named_host, is_own_host, same_host
