@@ -392,7 +392,7 @@ def test_a_second_restore_does_not_begin(way: str, tmp_path: Path) -> None:
 
 @mutant(
     "an archive does not say that a restore stays in a store",
-    "_Found._stored_restore",
+    "_Found.note_stored_restore",
     swap("is_store_url(place)", "not is_store_url(place)"),
 )
 def test_a_restore_in_a_store_stays_there(tmp_path: Path) -> None:

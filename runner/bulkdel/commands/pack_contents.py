@@ -221,17 +221,12 @@ class _Found:
 
     def note_stored_restore(self) -> None:
         """Note a restore that is in a store: it stays there, and what goes on with the restore needs it."""
-        if (place := self._stored_restore) is not None:
+        undo = self._progress.undo
+        place = None if undo is None else undo.facts.get("run")
+        if isinstance(place, str) and is_store_url(place):
             self.notes.append(
                 f"{place}, the place of the restore, stays there. A command that goes on with it needs --run"
             )
-
-    @property
-    def _stored_restore(self) -> str | None:
-        """The place of the restore where it is in a store; None otherwise."""
-        undo = self._progress.undo
-        place = undo.facts.get("run") if undo is not None else None
-        return place if isinstance(place, str) and is_store_url(place) else None
 
     def add_export(self) -> None:
         """Add the export, where it is the one of the run."""
