@@ -198,9 +198,8 @@ def _choice_of(
     named: OnlyThese | None, job: Job, target: Target
 ) -> tuple[Choice, Callable[[Mapping[str, Any], bytes], object]]:
     """What compares --only with the ids of a record, of every type; and what shows it each record of the backup."""
-    types = {name: target.look_ups(id_type, full=True) for name, id_type in job.id_types.items()}
-    ids_of = {name: look_up.ids_of for name, look_up in types.items() if look_up is not None}
-    choice = Choice(() if named is None else named.texts, {name: job.id_types[name] for name in ids_of})
+    ids_of = {name: target.look_ups(id_type, full=True).ids_of for name, id_type in job.id_types.items()}
+    choice = Choice(() if named is None else named.texts, job.id_types)
 
     def see(record: Mapping[str, Any], account: bytes) -> None:
         if named is not None:
