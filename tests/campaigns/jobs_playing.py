@@ -51,7 +51,7 @@ class Sessions:
     folder: Path
     served: Served
     words: list[str]
-    last_max_s: float = 3 * LAST_MAX_S
+    last_max_s: float = LAST_MAX_S
     told: list[str] = field(default_factory=list)
     cut_short: bool = False
     filled_at: float = field(default_factory=time.monotonic)

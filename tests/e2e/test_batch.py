@@ -1001,7 +1001,7 @@ def test_runs_that_were_killed_are_summed_up_from_their_logs(tmp_path: Path) -> 
 @mutant(
     "a run whose log could not be written is called killed",
     "state_in",
-    swap("state == KILLED and before.exit == EXIT_FILE", "state == KILLED and before.exit == KILLED"),
+    swap("state == KILLED and before.exit == EXIT_FILE", "state == KILLED and before.exit == -EXIT_FILE"),
 )
 def test_a_run_whose_log_cannot_be_written_any_more(tmp_path: Path) -> None:
     """Its log has no end. The batch says why it has stopped, and its status what it is; the same command goes on."""
