@@ -545,8 +545,8 @@ def unpacked(stage: Stage, place: Path, members: Members, *, run: bool) -> None:
     stage.run(place, "status", "new/run")
     at = words.index("bulkdel")
     env = {**KEYS, **dict(word.split("=", 1) for word in words[1:at])}
-    begun = stage.folder / PLACES / "begun" / LOG  # this user has begun the run there, and a copy is compared with it
-    stage.run(place, *words[at + 1 :], "--rate", 0, env=env, inputs=(begun,))
+    begun = stage.folder / PLACES / "begun"  # this user has begun the run there, and a copy is compared with it
+    stage.run(place, *words[at + 1 :], "--rate", 0, env=env, inputs=(begun / LOG, begun / "keep.jsonl"))
 
 
 @pytest.mark.parametrize("times", COUNTS)
