@@ -84,7 +84,7 @@ def next_command(progress: RunState, run: Path, own_key: bytes | None) -> NextCo
     header, facts, more = progress.header, progress.start.facts if progress.start is not None else {}, ""
     folder, moved = str(facts.get("cwd", "")), has_moved(progress, run)
     line, left_out = line_of_log(words_of(progress, own_key), run, header.pinned["job"], typed_words(progress, own_key))
-    if not _is_typed(line, progress, own_key):
+    if not _is_typed(line, progress, own_key) or (moved and line.command == "restore"):
         line, more = _of_this_run(line, progress, run, None if moved else folder)
     if moved:
         folder = printable(_folder_of(run.absolute(), facts))

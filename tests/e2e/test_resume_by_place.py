@@ -304,6 +304,10 @@ def test_a_restore_goes_on_by_its_place_and_not_by_that_of_its_run(tmp_path: Pat
         assert ran.code == 0, ran.err
         refused = resumed(it, it.place)
         assert (refused.code, "restore of this run has begun" in refused.err) == (3, True), refused.err
+        moved = first.rename(tmp_path / "c")
+        told = bulkdel("status", moved / place / "restore-1", cwd=second).out
+        assert f"bulkdel restore {moved / place} " in told, "not of another run"
+        moved.rename(first)
         ran = resumed(it, f"../a/{place}/restore-1", "--confirm", 60, "--pool", POOL, cwd=second)
         assert ran.code == 0, ran.err
         assert len((it.place / "restore-1/new-ids.jsonl").read_text().splitlines()) == 60
@@ -399,6 +403,50 @@ def test_an_exclude_file_is_looked_for_by_its_bytes_where_the_place_has_moved(tm
         keep.unlink()
         ran = resumed(it, moved / "export.jsonl.runs/delete-users", "--confirm", 57, "--pool", POOL)
         assert (ran.code, it.effects(IDS)) == (0, [0] * 3 + [1] * 57), ran
+
+
+@mutant(
+    "an older copy of an exclude file is taken for the one that was typed",
+    "_FilesNow.exclude_file",
+    swap(
+        "next(typed, None) or next(filter(self._is_known, paths), None)",
+        "next(filter(self._is_known, paths), None) or next(typed, None)",
+    ),
+)
+def test_ids_that_were_added_to_an_exclude_file_are_not_sent(tmp_path: Path) -> None:
+    """An older copy of the list lies beside the place: before it moves, and then there."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with case(first, IDS, users=IDS) as it:
+        keep = write_objects(tmp_path / "keep.jsonl", KEPT)
+        it.ids = 57
+        words = ["first/export.jsonl" if word == it.export else word for word in it.args]
+        ran = bulkdel(*words, "--exclude", "keep.jsonl", "--limit", 20, cwd=tmp_path)
+        assert ran.code == 0, ran.err
+        for folder in (first, second):
+            shutil.copy(keep, folder)
+        write_objects(keep, [*KEPT, *IDS[-10:]])
+        resumed(it, it.place, "--confirm", 57, "--pool", POOL)
+        it.place.rename(second / "place")
+        resumed(it, second / "place", "--confirm", 57, "--pool", POOL)
+        assert it.effects(IDS[-10:]) == [0] * 10
+
+
+@mutant(
+    "a name is cut at its colon",
+    "_FilesNow.file",
+    swap("os.path.lexists", "self._is_there"),
+)
+def test_an_export_in_a_folder_with_a_colon_that_was_renamed_is_compared(tmp_path: Path) -> None:
+    first = tmp_path / "exports:may"
+    first.mkdir()
+    with case(first, IDS) as it:
+        begun(it)
+        renamed = first.rename(tmp_path / "exports")
+        write_objects(renamed / it.export.name, IDS[:30])
+        refused = resumed(it, renamed / it.place.relative_to(first), "--confirm", 60, "--pool", POOL)
+        assert (refused.code, "--as-confirmed" in refused.err, sum(it.effects(IDS))) == (3, True, 20), refused
 
 
 def test_an_exclude_file_that_stays_where_it_was_typed_is_found(tmp_path: Path) -> None:

@@ -123,24 +123,24 @@ class _FilesNow:
         """The first of its paths that is there. An address stays as it is."""
         if address_of(value) is not None:
             return value
-        return next(filter(self._is_there, self._paths(value)), self._paths(value)[0])
+        return next(filter(os.path.lexists, self._paths(value)), self._paths(value)[0])
 
     def exclude_file(self, value: str) -> str | None:
-        """The same of an exclude file, by its bytes: another file may have its name now, even the export.
+        """The same of an exclude file; None for one that is nowhere: the place has its ids, or the run refuses.
 
-        One that has changed where it was typed stays, so that the run refuses it. One that is nowhere is left out: the
-        place has its ids, or the run refuses to go on without it.
+        One that is where it was typed is taken as it is now: ids may have been added to it. Elsewhere only its bytes
+        count: another file may have its name, even the export, or an older list.
         """
         if address_of(value) is not None:
             return value
         paths = self._paths(value)
         typed = filter(self._is_there, paths[-2:-1])
-        return next(filter(self._is_known, paths), next(typed, None))
+        return next(typed, None) or next(filter(self._is_known, paths), None)
 
     def _paths(self, value: str) -> list[str]:
         return [*(str(folder / value) for folder in self.folders), str(self.home / Path(value).name)]
 
-    def _is_there(self, path: str) -> bool:
+    def _is_there(self, path: str) -> bool:  # the name of an exclude file may end in a column
         return os.path.lexists(exclude_path(path, self.id_types))
 
     def _is_known(self, path: str) -> bool:
